@@ -1,0 +1,78 @@
+"""What can go wrong for a user, each as one line that says what, where, and what to do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class UserError(Exception):
+    """The base of every error whose message is meant for the person at the terminal or in the UI.
+
+    The message is one line: what is wrong, where, and what to do about it. The command line prints it
+    without a traceback and exits with code 2; an asset shows it as the reason its run failed.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+
+class SceneError(UserError):
+    """A scene's spec, or a file it names, is not usable."""
+
+
+class MeteorologyError(UserError):
+    """The meteorology is missing, incomplete, damaged, or does not cover the scene."""
+
+
+class EngineError(UserError):
+    """HYSPLIT cannot run on this machine or with this meteorology."""
+
+
+class StoreError(UserError):
+    """The store cannot be read or written."""
+
+
+class IncompleteError(UserError):
+    """What a step needs from the step before it is missing or was made with other inputs."""
+
+
+class Reason(StrEnum):
+    """Why the simulation of one receptor failed."""
+
+    #: The meteorology ended, in time or in space, before the run did; a seeded run repeats it.
+    MET_COVERAGE = "MET_COVERAGE"
+    #: HYSPLIT wrote no particles; a seeded run repeats it.
+    NO_PARTICLE_DATA = "NO_PARTICLE_DATA"
+    #: The run took longer than the scene's ``timeout``.
+    TIMEOUT = "TIMEOUT"
+    #: hycs_std ended without saying ``Complete Hysplit``: killed, out of memory, or crashed.
+    INCOMPLETE = "INCOMPLETE"
+    #: HYSPLIT stopped on an error of its own (a setting or a meteorology record it cannot use).
+    HYSPLIT_ERROR = "HYSPLIT_ERROR"
+
+
+#: Reasons that another attempt may not meet again.
+TRANSIENT = frozenset({Reason.TIMEOUT, Reason.INCOMPLETE})
+
+
+class SimulationFailed(Exception):
+    """The simulation of one receptor failed; the scene goes on without it.
+
+    Parameters
+    ----------
+    reason : Reason
+        The kind of failure.
+    message : str
+        One line for a person.
+    log : str
+        The tail of HYSPLIT's log.
+    """
+
+    def __init__(self, reason: Reason, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.log = log[-2000:]
+
+
+class Interrupted(BaseException):
+    """The run was told to stop; unfinished simulations were ended and left undone."""

@@ -1,0 +1,286 @@
+"""The jacobian of a scene, ``stilt-jacobian/1``: its footprints stacked into one sparse matrix over hours of UTC.
+
+Row i is observation i of the receptor table; column j is a cell of the footprint grid in one hour of flux, in C order
+of ``(flux_time, lat, lon)``. Multiplied with fluxes (umol m-2 s-1) it gives enhancements (ppm) at the receptors. The
+file reads with xarray and scipy alone::
+
+    ds = xr.open_dataset("jacobian/<scene>.nc")
+    H = scipy.sparse.csr_matrix((ds.data, ds.indices, ds.indptr), shape=ds.attrs["shape"])
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5netcdf
+import numpy as np
+from numpy.typing import NDArray
+
+from stilt_dagster import __version__
+from stilt_dagster.science.batches import Batch, Meter, Report, Shelf
+from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.footprints import (
+    FOOT_UNITS,
+    TEXT,
+    FootprintFile,
+    hours_since_1970,
+    read_part,
+    write_grid,
+    write_outcomes,
+)
+from stilt_dagster.science.particles import Outcome
+from stilt_dagster.science.scene import Scene, digest
+from stilt_dagster.science.scratch import require_space, writing
+
+FORMAT = "stilt-jacobian/1"
+
+#: Entries written at a time, and the size of a chunk of the file.
+_BLOCK = 1 << 20
+_CHUNK = 1 << 17
+
+
+def flux_hours(scene: Scene) -> tuple[int, int]:
+    """Return the first hour of UTC a scene's receptors can feel, counted from 1970, and how many there are."""
+    hours = [hours_since_1970(r.time) for r in scene.receptor_list]
+    first = min(hours) + scene.transport.n_hours
+    # The hour of release itself is felt by receptors released past the full hour.
+    last = max(hours_since_1970(r.time - dt.timedelta(minutes=1)) for r in scene.receptor_list)
+    return first, last - first + 1
+
+
+def jacobian_key(parts: Iterable[FootprintFile], scene: Scene) -> str:
+    """Return the hash of what makes a jacobian: its footprint files, in order, and the order of its rows."""
+    return digest([FORMAT, [(p.key, p.particles) for p in parts], [r.id for r in scene.receptor_list]])
+
+
+def build_jacobian(
+    scene: Scene,
+    shards: Mapping[str, Sequence[Batch]],
+    shelf_of: Callable[[str], Shelf],
+    path: Path,
+    attributes: Mapping[str, str],
+) -> Report:
+    """Stack a scene's footprints, in memory that does not grow with the scene.
+
+    Entries go through a scratch file beside *path*, 8 bytes each, from the order of the batches to that of the rows.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    shards : mapping of str to sequence of Batch
+        Every batch of the scene.
+    shelf_of : callable
+        The store's folder of a shard's footprints.
+    path : Path
+        A file of this machine, complete only once this returns.
+    attributes : mapping of str to str
+        Written with it: versions of the engines, digest of the meteorology.
+
+    Returns
+    -------
+    Report
+        Of all receptors.
+
+    Raises
+    ------
+    IncompleteError
+        Naming the shard whose footprints are missing or were made with other inputs.
+    """
+    meter, report = Meter(), Report()
+    settings = scene.footprint
+    first_hour, n_hours = flux_hours(scene)
+    if settings.time_integrate:
+        first_column_hour, n_layers = 0, 1
+    else:
+        first_column_hour, n_layers = first_hour, n_hours
+    ny, nx = settings.grid.ny, settings.grid.nx
+    ids = [r.id for r in scene.receptor_list]
+    outcomes, entries, key = _survey(scene, shards, shelf_of)
+    indptr = np.concatenate([[0], np.cumsum([entries[i] for i in ids])]).astype(np.int64)
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix="rows-") as scratch:
+        spool = _Spool(Path(scratch), int(indptr[-1]), n_layers * ny * nx)
+        row_sum = np.zeros(len(ids))
+        place = {receptor: k for k, receptor in enumerate(ids)}
+        for part in _parts(scene, shards, shelf_of):
+            shift = 0 if settings.time_integrate else (part.first_hour - first_column_hour) * ny * nx
+            for k, outcome in enumerate(part.outcomes):
+                start, stop = int(part.indptr[k]), int(part.indptr[k + 1])
+                columns, values = part.rows(start, stop)
+                row = place[outcome.receptor]
+                spool.put(int(indptr[row]), columns + shift, values)
+                row_sum[row] = values.sum(dtype=np.float64)
+            part.close()
+        ordered = [outcomes[i] for i in ids]
+        entry = spool.indices.itemsize + spool.data.itemsize
+        require_space(path, spool.size * entry + 8 * ny * nx + 500 * len(ids) + (1 << 20))
+        with h5netcdf.File(path, "w") as file:
+            _write(file, scene, ordered, indptr, row_sum, spool, (first_hour, n_hours))
+            file.attrs["stilt_key"] = key
+            for name, value in attributes.items():
+                file.attrs[name] = value
+    report.add_part(ordered, path.stat().st_size, int(indptr[-1]))
+    report.made = len(ids)
+    meter.into(report)
+    return report
+
+
+def _parts(
+    scene: Scene, shards: Mapping[str, Sequence[Batch]], shelf_of: Callable[[str], Shelf]
+) -> Iterator[FootprintFile]:
+    """Open the footprint files of a scene, one after the other."""
+    for batch in (b for members in shards.values() for b in members):
+        part = read_part(shelf_of(batch.shard), batch, scene.footprint)
+        if part is None:
+            raise IncompleteError(
+                f"footprints of shard {batch.shard} are missing or were made with other inputs ({batch.name}.nc): "
+                "materialize trajectories and footprints first"
+            )
+        yield part
+        part.close()
+
+
+def _survey(
+    scene: Scene, shards: Mapping[str, Sequence[Batch]], shelf_of: Callable[[str], Shelf]
+) -> tuple[dict[str, Outcome], dict[str, int], str]:
+    """Return every receptor's outcome and number of entries, each once, and the jacobian's key."""
+    outcomes: dict[str, Outcome] = {}
+    entries: dict[str, int] = {}
+    seen = []
+    for part in _parts(scene, shards, shelf_of):
+        seen.append(part)
+        for outcome, count in zip(part.outcomes, np.diff(part.indptr).tolist(), strict=True):
+            if outcome.receptor in outcomes:
+                raise IncompleteError(f"receptor {outcome.receptor} has two footprints: materialize footprints again")
+            outcomes[outcome.receptor], entries[outcome.receptor] = outcome, count
+    if missing := [r.id for r in scene.receptor_list if r.id not in outcomes]:
+        raise IncompleteError(f"receptor {missing[0]} has no footprint: materialize trajectories and footprints first")
+    return outcomes, entries, jacobian_key(seen, scene)
+
+
+class _Spool:
+    """Entries on disk, at their places in the matrix."""
+
+    def __init__(self, directory: Path, size: int, n_columns: int) -> None:
+        kind: Any = np.int32 if n_columns < 2**31 else np.int64
+        self.size = size
+        self.indices = self._map(directory / "indices", kind, size)
+        self.data = self._map(directory / "data", np.float32, size)
+
+    @staticmethod
+    def _map(path: Path, kind: Any, size: int) -> NDArray[Any]:
+        """Return an array on disk, its space taken at once: a mapped file that meets a full disk ends the process."""
+        n_bytes = max(size, 1) * np.dtype(kind).itemsize
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        return np.memmap(path, kind, "r+", shape=(max(size, 1),))
+
+    def put(self, start: int, columns: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Write a row's entries."""
+        self.indices[start : start + len(columns)] = columns
+        self.data[start : start + len(values)] = values
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield the entries' places, a block at a time."""
+        for start in range(0, self.size, _BLOCK):
+            yield slice(start, min(start + _BLOCK, self.size))
+
+
+def _write(
+    file: h5netcdf.File,
+    scene: Scene,
+    outcomes: Sequence[Outcome],
+    indptr: NDArray[np.int64],
+    row_sum: NDArray[np.float64],
+    spool: _Spool,
+    hours: tuple[int, int],
+) -> None:
+    """Write the file, entries a block at a time."""
+    settings, receptors = scene.footprint, scene.receptor_list
+    first_hour, n_hours = hours
+    file.dimensions.update({"obs": len(receptors), "obs_bound": len(receptors) + 1, "nnz": spool.size or None})
+    bounds = np.array([[first_hour, first_hour + n_hours]], "f8")
+    if not settings.time_integrate:
+        bounds = first_hour + np.column_stack([np.arange(n_hours), np.arange(1, n_hours + 1)]).astype("f8")
+    file.dimensions["flux_time"] = len(bounds)
+    y, x = write_grid(file, settings)
+
+    def variable(name: str, dims: tuple[str, ...], kind: str, values: Any, **attrs: Any) -> None:
+        file.create_variable(name, dims, kind, data=np.asarray(values, kind)).attrs.update(attrs)
+
+    since = "hours since 1970-01-01 00:00:00"
+    variable(
+        "flux_time",
+        ("flux_time",),
+        "f8",
+        bounds[:, 0],
+        standard_name="time",
+        units=since,
+        bounds="flux_time_bnds",
+        long_name="start of the hour of flux, UTC",
+        axis="T",
+    )
+    variable("flux_time_bnds", ("flux_time", "bnds"), "f8", bounds)
+    variable("cell_area", (y, x), "f8", settings.grid.cell_area, standard_name="cell_area", units="m2")
+    ids = file.create_variable("obs_id", ("obs",), TEXT)
+    ids[:] = np.array([r.id for r in receptors], dtype=object)
+    ids.attrs["long_name"] = "receptor id"
+    minutes = [r.time.timestamp() / 60 for r in receptors]
+    variable("time", ("obs",), "f8", minutes, standard_name="time", units="minutes since 1970-01-01 00:00:00")
+    variable(
+        "longitude",
+        ("obs",),
+        "f8",
+        [r.longitudes[0] for r in receptors],
+        standard_name="longitude",
+        units="degrees_east",
+    )
+    variable(
+        "latitude", ("obs",), "f8", [r.latitudes[0] for r in receptors], standard_name="latitude", units="degrees_north"
+    )
+    write_outcomes(file, "obs", outcomes)
+    variable("row_sum", ("obs",), "f8", row_sum, long_name="sum of the row", units=FOOT_UNITS)
+    variable("indptr", ("obs_bound",), "i8", indptr, long_name="where each row begins and the last ends")
+    options: dict[str, Any] = {
+        "chunks": (min(_CHUNK, max(spool.size, 1)),),
+        "compression": "gzip",
+        "compression_opts": 1,
+        "shuffle": True,
+    }
+    indices = file.create_variable("indices", ("nnz",), spool.indices.dtype, **options)
+    indices.attrs["long_name"] = "column, (flux_time * ny + iy) * nx + ix, ascending in a row"
+    data = file.create_variable("data", ("nnz",), "f4", **options)
+    data.attrs.update({"long_name": "influence of a flux on an observation", "units": FOOT_UNITS})
+    for block in spool.blocks():
+        indices[block] = spool.indices[block]
+        data[block] = spool.data[block]
+    file.attrs.update(
+        {
+            "Conventions": "CF-1.9",  # the first with 64-bit integers
+            "format": FORMAT,
+            "source": "HYSPLIT-STILT",
+            "history": f"stacked from footprints by stilt_dagster {__version__}",
+            "title": f"STILT jacobian of {scene.id}",
+            "sparse_format": "csr",
+            "shape": np.array([len(receptors), len(bounds) * settings.grid.ny * settings.grid.nx], "i8"),
+            "column_order": f"flux_time {y} {x}",
+            "scene": scene.id,
+            "settings_hash": digest(scene.model_dump(mode="json")),
+        }
+    )
+
+
+def column_sums(file: h5netcdf.File) -> NDArray[np.float64]:
+    """Return the sum of a jacobian over observations and hours, shape ``(lat, lon)``, read a block at a time."""
+    ny, nx = file.variables["cell_area"].shape
+    indices, data = file.variables["indices"], file.variables["data"]
+    out = np.zeros(ny * nx)
+    for start in range(0, len(data), _BLOCK):
+        block = slice(start, min(start + _BLOCK, len(data)))
+        out += np.bincount(indices[block] % (ny * nx), weights=data[block], minlength=ny * nx)
+    return out.reshape(ny, nx)

@@ -1,0 +1,94 @@
+"""Scratch directories that a killed run does not leave behind for good."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stilt_dagster.science.errors import StoreError
+
+_PREFIX = f"stilt-{socket.gethostname()}-"
+
+
+@contextmanager
+def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
+    """Give a directory that goes when the block ends, and clear those of this machine's dead processes.
+
+    Parameters
+    ----------
+    parent : Path, optional
+        Where to make it; the system's temporary directory by default.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be made.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _clear(parent)
+        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise StoreError(
+            f"cannot make a scratch directory in {parent}: {error.strerror}; set TMPDIR or STILT_STORE to one with room"
+        ) from error
+    try:
+        yield path.resolve()
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full or failing disk into an error that names it, whichever library met it.
+
+    Raises
+    ------
+    StoreError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        known = ("No space left on device", "File too large", "Disk quota exceeded", "Read-only file system")
+        what = next((k for k in known if k in str(error)), error.strerror or str(error))
+        raise StoreError(f"cannot write {path}: {what}; free space there, or set STILT_STORE and TMPDIR") from error
+
+
+def require_space(path: Path, size: int) -> None:
+    """Make sure that a file of *size* bytes can be written at *path*.
+
+    For libraries that do not survive a full disk: HDF5 crashes in cleaning up, a mapped file ends the process.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, as writing would.
+    """
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _clear(parent: Path) -> None:
+    """Remove scratch of processes of this machine and user that are gone."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and path.stat().st_uid == os.getuid() and not _alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
