@@ -1,0 +1,61 @@
+"""The code location: every asset, check and job, and what they reach the outside through.
+
+``build_defs`` is the one place they are put together, for production, laptops and tests alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from stilt_dagster.assets import ASSETS
+from stilt_dagster.checks import CHECKS
+from stilt_dagster.io_managers import (
+    ArlIOManager,
+    FootprintIOManager,
+    JacobianIOManager,
+    ParticleIOManager,
+    ReceptorIOManager,
+)
+from stilt_dagster.jobs import JOBS
+from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.settings import meteorology_root, store_url
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Put the code location together.
+
+    Parameters
+    ----------
+    resource_overrides : mapping, optional
+        Resources to use in place of these, by name.
+    """
+    store = StoreResource(url=store_url())
+    resources: dict[str, Any] = {
+        "store": store,
+        "meteorology_archive": MeteorologyArchive(root=meteorology_root()),
+        "transport_engine": TransportEngine(),
+    }
+    resources.update(resource_overrides or {})
+    store = resources["store"]
+    resources = {
+        "receptor_io_manager": ReceptorIOManager(store=store),
+        "arl_io_manager": ArlIOManager(store=store),
+        "particle_io_manager": ParticleIOManager(store=store),
+        "footprint_io_manager": FootprintIOManager(store=store),
+        "jacobian_io_manager": JacobianIOManager(store=store),
+        **resources,
+    }
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        resources=resources,
+        # The pool of simulations is inside the asset: a process a step would only start Python again.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

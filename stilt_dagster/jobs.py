@@ -1,0 +1,115 @@
+"""Jobs: the three runs that take a scene from its spec to its jacobian, and registering scenes from the UI."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from stilt_dagster.assets import footprints, jacobian, meteorology_aggregate, receptors, trajectories
+from stilt_dagster.failures import explained
+from stilt_dagster.partitions import register_scene, scene_by_shard, scenes
+from stilt_dagster.products import concatenate_scenes, export_rstilt
+from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.science.scene import load_scene, parse_scene
+
+prepare = dg.define_asset_job(
+    "prepare",
+    selection=dg.AssetSelection.assets(receptors, meteorology_aggregate),
+    partitions_def=scenes,
+    description="Receptors and meteorology of a scene.",
+)
+simulate = dg.define_asset_job(
+    "simulate",
+    selection=dg.AssetSelection.assets(trajectories, footprints),
+    partitions_def=scene_by_shard,
+    description="Trajectories and footprints of shards of a scene.",
+)
+assemble = dg.define_asset_job(
+    "assemble",
+    selection=dg.AssetSelection.assets(jacobian),
+    partitions_def=scenes,
+    description="Jacobian of a scene.",
+)
+
+
+class RegisterConfig(dg.Config):
+    """A scene to register: a file the code location can read, or its YAML."""
+
+    file: str = Field("", description="Path of a scene's YAML.")
+    yaml: str = Field("", description="The YAML itself.")
+    replace: bool = Field(False, description="Take the place of another spec with the same id.")
+
+
+@dg.op
+def register(context: dg.OpExecutionContext, config: RegisterConfig, store: StoreResource) -> str:
+    """Check a scene's spec, write it to the store, and add its partition."""
+    with explained():
+        if config.file:
+            scene = load_scene(Path(config.file))
+        else:
+            scene = parse_scene(config.yaml, "the scene's YAML", Path.cwd())
+        new = register_scene(context.instance, store.store, scene, replace=config.replace)
+    context.log.info(
+        f"scene {scene.id}: {len(scene.receptor_list)} receptors, {'registered' if new else 'known already'}"
+    )
+    return scene.id
+
+
+@dg.job(description="Register a scene, as `stilt-dagster scene add` does.", executor_def=dg.in_process_executor)
+def register_scenes() -> None:
+    """Register a scene from the UI."""
+    register()
+
+
+class ConcatConfig(dg.Config):
+    """Jacobians to concatenate."""
+
+    scenes: list[str] = Field(description="Scenes whose jacobians are finished.")
+    output: str = Field(description="Path of the file to write.")
+
+
+@dg.op
+def concatenate(context: dg.OpExecutionContext, config: ConcatConfig, store: StoreResource) -> str:
+    """Write the jacobians of several scenes as one."""
+    with explained():
+        rows, columns = concatenate_scenes(store.store, config.scenes, Path(config.output))
+    context.log.info(f"{config.output}: {rows} observations, {columns} columns")
+    return config.output
+
+
+@dg.job(
+    description="Write the jacobians of several scenes as one, as `stilt-dagster jacobian concat` does.",
+    executor_def=dg.in_process_executor,
+)
+def concat_jacobians() -> None:
+    """Concatenate jacobians from the UI."""
+    concatenate()
+
+
+class ExportConfig(dg.Config):
+    """A scene to export."""
+
+    scene: str = Field(description="The scene.")
+    directory: str = Field(description="Where to write.")
+
+
+@dg.op
+def export(
+    context: dg.OpExecutionContext, config: ExportConfig, store: StoreResource, transport_engine: TransportEngine
+) -> int:
+    """Write a scene's particles and footprints as R STILT lays out its own."""
+    with explained():
+        version = transport_engine.open().version
+        return export_rstilt(store.store, config.scene, version, Path(config.directory))
+
+
+@dg.job(
+    description="Write a scene as R STILT lays out its own results, as `stilt-dagster export` does.",
+    executor_def=dg.in_process_executor,
+)
+def export_scene() -> None:
+    """Export a scene from the UI."""
+    export()
+
+
+JOBS = (prepare, simulate, assemble, register_scenes, concat_jacobians, export_scene)

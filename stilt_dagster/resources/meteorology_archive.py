@@ -1,0 +1,100 @@
+"""Where meteorology files come from: ``STILT_MET``, a directory a scene names, or NOAA's public archives."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from upath import UPath
+
+from stilt_dagster.science.arl import ARCHIVES, archive_url
+from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.meteorology import Found
+
+
+class FileArchive:
+    """Files of a directory or bucket, copied to this machine where they are elsewhere.
+
+    Parameters
+    ----------
+    root : str
+        Directory or bucket URL holding archives as NOAA ARL lays them out; empty for NOAA's public ones.
+    cache : Path
+        Where copies go.
+    """
+
+    def __init__(self, root: str, cache: Path) -> None:
+        self._root = root
+        self._cache = cache
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names of the files of a directory or bucket prefix.
+
+        Raises
+        ------
+        MeteorologyError
+            If it cannot be listed.
+        """
+        try:
+            return sorted(p.name for p in _path(directory).iterdir())
+        except FileNotFoundError:
+            raise MeteorologyError(f"meteorology directory {directory} does not exist") from None
+        except (OSError, ImportError, ValueError) as error:
+            raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
+
+    def fetch(self, locations: Sequence[str]) -> Found | None:
+        """Return the first location that exists, copied here if it is elsewhere, or None."""
+        for location in locations:
+            path = _path(self._absolute(location))
+            try:
+                if not path.exists():
+                    continue
+                return Found(self._here(path), path.name)
+            except (OSError, ImportError, ValueError) as error:
+                raise MeteorologyError(
+                    f"meteorology file {path} cannot be read: {error or type(error).__name__}; "
+                    "check the network, or set STILT_MET to a directory that has it"
+                ) from error
+            except Exception as error:  # clients of object stores raise their own kinds
+                raise MeteorologyError(
+                    f"meteorology file {path} cannot be reached ({type(error).__name__}): "
+                    "set STILT_MET to a directory that has it"
+                ) from error
+        return None
+
+    def _absolute(self, location: str) -> str:
+        if "://" in location or location.startswith("/"):
+            return location
+        source = location.split("/", 1)[0]
+        root = self._root or (archive_url(source) if source in ARCHIVES else archive_url("hrrr"))
+        return f"{root.rstrip('/')}/{location}"
+
+    def _here(self, path: UPath) -> Path:
+        if path.protocol in ("", "file", "local"):
+            return Path(path.path)
+        self._cache.mkdir(parents=True, exist_ok=True)
+        copy = self._cache / path.name
+        if not copy.exists():
+            part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+            with path.open("rb") as remote, part.open("wb") as local:
+                shutil.copyfileobj(remote, local, 8 << 20)
+            part.replace(copy)
+        return copy
+
+
+def _path(location: str) -> UPath:
+    options: dict[str, Any] = {"anon": True} if location.startswith("s3://noaa-") else {}
+    return UPath(location, **options) if "://" in location else UPath(Path(location).expanduser())
+
+
+class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The meteorology archive of a code location; *root* is ``STILT_MET``, empty for NOAA's public archives."""
+
+    root: str = ""
+
+    def open(self, cache: Path | None = None) -> FileArchive:
+        """Return the archive; remote files are copied below *cache*."""
+        return FileArchive(self.root, cache or Path(tempfile.gettempdir()))

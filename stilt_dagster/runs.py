@@ -1,0 +1,92 @@
+"""Running a scene in this process: the three jobs one after the other, what is done left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from stilt_dagster.definitions import defs
+from stilt_dagster.partitions import register_scene, scene_range
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import UserError
+from stilt_dagster.status import Status, scene_status
+
+#: The jobs that take a scene from its spec to its jacobian, and the assets each makes.
+RUNS = (
+    ("prepare", ("receptors", "meteorology_aggregate")),
+    ("simulate", ("trajectories", "footprints")),
+    ("assemble", ("jacobian",)),
+)
+
+
+def engine_version() -> str:
+    """Return the version of the code location's transport engine.
+
+    Raises
+    ------
+    EngineError
+        If there is no hycs_std for this machine.
+    """
+    return str(defs.resources["transport_engine"].open().version)  # type: ignore[index]
+
+
+def run_scene(
+    instance: dg.DagsterInstance,
+    store: Store,
+    scene: str,
+    *,
+    everything: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Status:
+    """Run what of a scene is not done.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Where runs are recorded.
+    store : Store
+        Where the scene is.
+    scene : str
+        Id of a registered scene.
+    everything : bool
+        Do all of it again.
+    say : callable
+        Told what each job did.
+
+    Returns
+    -------
+    Status
+        After it.
+
+    Raises
+    ------
+    UserError
+        If a run failed for a reason the user can mend.
+    KeyboardInterrupt
+        If it was told to end.
+    """
+    version = engine_version()
+    register_scene(instance, store, store.scene(scene))  # a spec whose registration was cut short has no partition yet
+    rerun = {"config": {"rerun": "all" if everything else "missing"}}
+    for job, assets in RUNS:
+        status = scene_status(store, scene, version)
+        ready = all(status.assets[a]["state"] == "ready" for a in assets)
+        retry = "trajectories" in assets and status.outcomes["failed"] > 0
+        if ready and not retry and not everything:
+            say(f"{job}: nothing to do")
+            continue
+        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        where: dict[str, Any] = {"partition_key": scene}
+        if job == "simulate":
+            config["ops"] = dict.fromkeys(assets, rerun)
+            where = {"tags": scene_range(scene)}
+        try:
+            defs.resolve_job_def(job).execute_in_process(instance=instance, run_config=config, **where)
+        except dg.Failure as failure:
+            raise UserError(failure.description or f"{job} failed") from failure
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        say(f"{job}: {', '.join(assets)} done")
+    return scene_status(store, scene, version)

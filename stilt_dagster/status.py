@@ -1,0 +1,151 @@
+"""How far a scene is, read from the store alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5netcdf
+import pandas as pd
+
+from stilt_dagster.io_managers.arl import read_description
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science import footprints, trajectories
+from stilt_dagster.science.batches import Batch, plan
+from stilt_dagster.science.jacobian import jacobian_key
+from stilt_dagster.science.meteorology import meteorology_key
+from stilt_dagster.science.particles import Outcome
+from stilt_dagster.science.scene import Scene
+
+#: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
+STATES = ("missing", "partial", "stale", "ready")
+
+
+@dataclass
+class Status:
+    """How far a scene is.
+
+    Attributes
+    ----------
+    scene : str
+        The scene.
+    receptors : int
+        How many there are.
+    outcomes : Counter of str
+        Receptors by ``ok``, ``empty``, ``failed`` and ``pending``.
+    failures : list of Outcome
+        The failed ones.
+    assets : dict of str to dict
+        ``state`` (:data:`STATES`) of each asset, and of those made of parts how many are done.
+    """
+
+    scene: str
+    receptors: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every asset is as it should be and no receptor is failed that another try may save."""
+        return all(a["state"] == "ready" for a in self.assets.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "scene": self.scene,
+            "receptors": self.receptors,
+            **{name: self.outcomes[name] for name in ("ok", "empty", "failed", "pending")},
+            "failures": [{"receptor": o.receptor, "reason": o.reason, "message": o.message} for o in self.failures],
+            "assets": self.assets,
+        }
+
+
+def scene_status(store: Store, scene_id: str, engine: str) -> Status:
+    """Return how far a scene is.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    scene_id : str
+        The scene.
+    engine : str
+        Version of the transport engine, which is part of what makes trajectories.
+
+    Returns
+    -------
+    Status
+
+    Raises
+    ------
+    SceneError
+        If the scene is not registered.
+    StoreError
+        If the store cannot be read.
+    """
+    scene = store.scene(scene_id)
+    ids = [r.id for r in scene.receptor_list]
+    status = Status(scene_id, len(ids))
+    status.assets["receptors"] = {"state": _receptors(store, scene_id, ids)}
+    description = read_description(store, scene_id)
+    has_file = f"{scene_id}.arl" in store.folder("meteorology_aggregate").names() if description else False
+    if description is None or not has_file:
+        met = "missing"
+    else:
+        met = "ready" if description.key == meteorology_key(scene) else "stale"
+    status.assets["meteorology_aggregate"] = {"state": met}
+    batches = plan(scene, description.sha256, engine) if description and met == "ready" else {}
+    grids = _parts(store, scene, [b for members in batches.values() for b in members], status)
+    status.assets["jacobian"] = {"state": _jacobian(store, scene, grids)}
+    return status
+
+
+def _receptors(store: Store, scene: str, ids: list[str]) -> str:
+    path = store.folder("receptors").get(f"{scene}.parquet")
+    if path is None:
+        return "missing"
+    return "ready" if pd.read_parquet(path, columns=["receptor"])["receptor"].tolist() == ids else "stale"
+
+
+def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> list[footprints.FootprintFile] | None:
+    """Count outcomes over the part files, and return those of footprints if all are there."""
+    done = Counter[str]()
+    grids: list[footprints.FootprintFile] = []
+    pending = {r.id for r in scene.receptor_list}
+    for batch in batches:
+        particles = trajectories.read_part(store.folder("trajectories", scene.id, batch.shard), batch)
+        if particles is None:
+            continue
+        done["trajectories"] += 1
+        outcomes = [o for o in particles.outcomes if o.status == "failed"]
+        part = footprints.read_part(store.folder("footprints", scene.id, batch.shard), batch, scene.footprint)
+        if part is not None:
+            part.close()
+            if part.particles == footprints.particles_digest(particles):
+                done["footprints"] += 1
+                grids.append(part)
+                outcomes = part.outcomes
+        for outcome in outcomes:
+            status.outcomes[outcome.status] += 1
+            pending.discard(outcome.receptor)
+            if outcome.status == "failed":
+                status.failures.append(outcome)
+    status.outcomes["pending"] = len(pending)
+    for asset in ("trajectories", "footprints"):
+        state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"
+        status.assets[asset] = {"state": state, "parts": done[asset], "of": len(batches)}
+    return grids if batches and len(grids) == len(batches) else None
+
+
+def _jacobian(store: Store, scene: Scene, grids: list[footprints.FootprintFile] | None) -> str:
+    path = store.folder("jacobian").get(f"{scene.id}.nc")
+    if path is None:
+        return "missing"
+    try:
+        with h5netcdf.File(path, "r") as file:
+            key = file.attrs["stilt_key"]
+    except (OSError, KeyError):
+        return "missing"
+    return "ready" if grids is not None and key == jacobian_key(grids, scene) else "stale"
