@@ -1,0 +1,201 @@
+"""Specs: what is accepted, what it means, and how the rest is refused."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.receptors import grid_receptors
+from stilt_dagster.science.scene import Scene, load_scene, make_scene
+from stilt_dagster_tests.conftest import SCENE, deep_merge
+
+BASE = deep_merge(SCENE, {"meteorology": {"source": "hrrr", "pattern": None}})
+
+#: The domain file stiltctl ships.
+DOMAIN = """
+receptor_grid: {xmin: -112.1, xmax: -111.75, xres: 0.01, ymin: 40.4, ymax: 40.9, yres: 0.01}
+simulation_config: {n_hours: -4, numpar: 200, xmn: -112.5, xmx: -111.5, xres: 0.002, ymn: 40.1, ymx: 41.2, yres: 0.002}
+meteorology_model: hrrr
+time: '2019-06-05T12:15:00Z'
+"""
+
+
+def scene(**changes: Any) -> Scene:
+    return make_scene(deep_merge(copy.deepcopy(BASE), changes), "scene.yaml")
+
+
+def test_the_domain_stiltctl_ships_means_its_1836_receptors(tmp_path: Path) -> None:
+    path = tmp_path / "salt_lake_city.yaml"
+    path.write_text(DOMAIN)
+    domain = load_scene(path)
+    receptors = domain.receptor_list
+    assert len(receptors) == 1836
+    assert (receptors[0].longitudes, receptors[0].latitudes, receptors[0].heights) == ((-112.1,), (40.4,), (1.0,))
+    assert (receptors[1].longitudes, receptors[1].latitudes) == ((-112.1,), (40.41,))  # y inner
+    assert (receptors[-1].longitudes, receptors[-1].latitudes) == ((-111.75,), (40.9,))  # both ends
+    assert domain.id == "salt_lake_city-20190605t1215"
+    assert domain.transport.n_hours == -4
+    assert domain.footprint.time_integrate
+    assert domain.meteorology.source == "hrrr"
+
+
+@given(
+    x0=st.integers(-1700, 1600), y0=st.integers(-800, 700), nx=st.integers(0, 20), ny=st.integers(0, 20),
+    step=st.sampled_from([0.1, 0.05, 0.01, 0.002]),
+)  # fmt: skip
+def test_grid_vertices_include_both_ends_and_are_round(x0: int, y0: int, nx: int, ny: int, step: float) -> None:
+    lon, lat = x0 / 10, y0 / 10
+    found = list(grid_receptors(scene().time, lon, lon + nx * step, step, lat, lat + ny * step, step, 1.0))
+    assert len(found) == (nx + 1) * (ny + 1) == len({r.id for r in found})
+    assert found[-1].longitudes[0] == round(lon + nx * step, 8)
+    assert all(r.latitudes[0] == round(r.latitudes[0], 8) for r in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "utc"),
+    [
+        ("2019-05-30T03:00:00Z", "2019-05-30T03:00"),
+        ("2019-05-29T21:00:00-06:00", "2019-05-30T03:00"),
+        ("2019-05-30T08:45:59+05:45", "2019-05-30T03:00"),  # seconds are dropped, as HYSPLIT does
+        ("2019-05-30 03:00", "2019-05-30T03:00"),  # naive is UTC
+        ("2019-05-30", "2019-05-30T00:00"),
+    ],
+)
+def test_times_are_utc_whatever_their_offset(tmp_path: Path, written: str, utc: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({**BASE, "time": "TIME"}).replace("TIME", written))
+    assert f"{load_scene(path).time:%Y-%m-%dT%H:%M}" == utc
+
+
+def test_a_spec_is_canonical() -> None:
+    a = scene()
+    assert Scene.from_json(a.to_json()) == a
+    assert Scene.from_json(a.to_json()).to_json() == a.to_json()
+    assert scene(transport={"numpar": 20.0}).to_json() == a.to_json()
+    assert a.differences(scene(transport={"numpar": 21}, footprint={"xres": 0.1})) == [
+        "footprint.xres",
+        "transport.numpar",
+    ]
+
+
+def test_the_id_is_readable_and_from_content() -> None:
+    assert scene(name="Salt Lake City!", time="2019-05-30T03:00:00Z").id == "salt-lake-city-20190530t03"
+    assert scene(time="2019-05-30T03:20:00Z").id == "valley-20190530t0320"
+    assert scene(id="mine").id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nme": 1}, "nme: unknown name; did you mean name?"),
+        ({"time": "yesterday"}, "time: must be an ISO 8601 time"),
+        ({"time": 20190530}, "time: must be an ISO 8601 time"),
+        ({"time": "2019-05-30T03:00:00 MST"}, "time: must be an ISO 8601 time"),
+        ({"time": "1492-10-12T00:00:00Z"}, "year must be between 1940 and 2039"),
+        ({"name": None}, "id: is missing"),
+        ({"id": "../../etc/passwd"}, "must start with a letter or digit"),
+        ({"id": "Valley"}, "hold only a-z"),
+        ({"id": "a" * 101}, "at most 100"),
+        ({"receptors": None}, "receptors: is missing"),
+        ({"receptors": {"grid": None}}, "receptors: needs exactly one of grid, points, file"),
+        ({"receptors": {"points": [{"longitude": 0, "latitude": 0}]}}, "exactly one of grid, points, file"),
+        ({"receptors": {"grid": {"xres": 0}}}, "receptors.grid.xres"),
+        ({"receptors": {"grid": {"xres": 1e-7}}}, "receptors, and a scene holds at most 1000000"),
+        ({"receptors": {"grid": {"xmin": -100}}}, "xmin -100.0 lies east of xmax"),
+        ({"receptors": {"grid": {"height": -5}}}, "height must be between 0 and 30000 m"),
+        ({"receptors": {"grid": {"height": [10, 10]}}}, "two different heights"),
+        ({"receptors": {"grid": None, "points": []}}, "at least one receptor"),
+        ({"receptors": {"grid": None, "points": [{"longitude": float("nan"), "latitude": 0}]}}, "longitude"),
+        (
+            {"receptors": {"grid": None, "points": [{"longitude": 0, "latitude": 91}]}},
+            "latitude must be between -90 and 90",
+        ),
+        ({"receptors": {"grid": None, "points": [{"longitude": 0, "latitude": 0}] * 2}}, "are the same"),
+        ({"receptors": {"grid": None, "points": [{"longitude": [0, 1], "latitude": 0}]}}, "list of heights"),
+        (
+            {"receptors": {"grid": None, "points": [{"longitude": 0, "latitude": 0, "hight": 1}]}},
+            "did you mean height?",
+        ),
+        ({"transport": {"numparr": 1}}, "transport.numparr: unknown name; did you mean numpar?"),
+        ({"transport": {"numpar": 0}}, "numpar must be between 1 and"),
+        ({"transport": {"numpar": "many"}}, "transport.numpar"),
+        ({"transport": {"n_hours": 24}}, "n_hours must be between -2400 and -1"),
+        ({"transport": {"krand": 7}}, "transport.krand"),
+        ({"transport": {"krand": 4, "seed": 1}}, "seed needs krand 2"),
+        ({"transport": {"seed": "dice"}}, "transport.seed"),
+        ({"transport": {"siguverr": 1.0}}, "error parameters"),
+        ({"transport": {"outdt": -1}}, "outdt"),
+        ({"transport": {"ziscale": 0}}, "ziscale"),
+        ({"transport": {"varsiwant": ["time"]}}, "must include"),
+        ({"transport": {"varsiwant": "time,bogus"}}, "unknown variables"),
+        ({"transport": {"poutf": "/etc/passwd"}}, "plain file name"),
+        ({"transport": {"efile": "a'\nKMSL=1"}}, "plain file name"),
+        ({"transport": {"exe_dir": "/tmp"}}, "an operator sets it on the transport engine"),
+        ({"transport": {"timeout": 0}}, "transport.timeout"),
+        ({"footprint": {"ymin": 42}}, "must lie south of ymax"),
+        ({"footprint": {"ymax": 90}}, "between 89 S and 89 N"),
+        ({"footprint": {"xres": 5}}, "holds no whole cell"),
+        ({"footprint": {"xres": 1e-5, "yres": 1e-5}}, "cells, and at most"),
+        ({"footprint": {"projection": "+proj=nonsense"}}, "is not a PROJ string"),
+        ({"footprint": {"smooth_factor": -1}}, "footprint.smooth_factor"),
+        ({"footprint": {"xmn": 1}}, "footprint.xmn: unknown name; did you mean xmin?"),
+        ({"meteorology": {"source": "era6"}}, "unknown source 'era6'; known are"),
+        ({"meteorology": {"source": None}}, "needs a source"),
+        ({"meteorology": {"source": None, "directory": "/met"}}, "directory and pattern go together"),
+        ({"meteorology": {"crop": False, "n_levels": 5}}, "need crop: true"),
+        ({"max_failed_fraction": 2}, "max_failed_fraction"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_that_names_the_field(changes: dict, message: str) -> None:
+    with pytest.raises(SceneError) as caught:
+        scene(**changes)
+    text = str(caught.value)
+    assert text.startswith("scene.yaml: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold a scene"),
+        ("- a", "must hold a scene"),
+        ("a: [", "not valid YAML"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("name: a\nname: b", "name is given twice"),
+        ("name: !!python/object/apply:os.system [ls]", "not valid YAML"),
+        ("1: a", "is not a name"),
+        ("[" * 5000, "not valid YAML"),
+        ("receptor_grid: 1", "receptor_grid is missing, or not a mapping"),
+        ("receptor_grid: {}\nsimulation_config: {}\nfoo: 1", "unknown in a stiltctl domain: foo"),
+    ],
+)
+def test_hostile_and_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "scene.yaml"
+    path.write_text(text)
+    with pytest.raises(SceneError, match=message):
+        load_scene(path)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("none.yaml", "binary.yaml"):
+        with pytest.raises(SceneError, match=name):
+            load_scene(tmp_path / name)
+
+
+def test_files_are_named_from_the_scenes_own_directory(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("longitude,latitude,height\n-112.0,40.5,5\n")
+    meteorology = {"directory": "met", "pattern": "%Y%m%d_%H-*_hrrr"}
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({**BASE, "receptors": {"file": "r.csv"}, "meteorology": meteorology}))
+    found = load_scene(path)
+    assert found.meteorology.directory == str(tmp_path / "met")
+    assert [r.id for r in found.receptor_list] == ["202307150920_-112_40.5_5"]
