@@ -1,0 +1,51 @@
+# make demo, make test: each alone, on a machine with Python 3.11 and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+export STILT_STORE ?= $(CURDIR)/data
+export PYTHONWARNINGS ?= ignore
+
+.PHONY: help demo test test-fast check dev install lock benchmark clean
+
+help: ## Show this help.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/.installed: requirements.lock setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME) && cp $< $@
+
+install: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Make the virtual environment.
+
+demo: install ## Run a whole scene on real HYSPLIT, with no network.
+	$(BIN)/stilt-dagster demo
+
+dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
+	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
+
+test: install ## Run all tests.
+	$(BIN)/python -m pytest
+
+test-fast: install ## Run the tests that take less than half a minute each.
+	$(BIN)/python -m pytest -m "not slow"
+
+check: install ## Lint, format, types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy stilt_dagster/science
+
+benchmark: install ## Measure the figures of docs/measurements.md.
+	$(BIN)/python benchmarks/scene.py
+
+lock: ## Pin exact versions of everything setup.py names.
+	uv pip compile setup.py --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+
+clean: ## Remove the virtual environment, the demo's store and the instance.
+	rm -rf $(VENV) data .dagster
