@@ -21,6 +21,7 @@ from stilt_dagster.io_managers import (
 )
 from stilt_dagster.jobs import JOBS
 from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.sensors import SENSORS
 from stilt_dagster.settings import meteorology_root, store_url
 
 
@@ -52,6 +53,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
+        sensors=SENSORS,
         resources=resources,
         # The pool of simulations is inside the asset: a process a step would only start Python again.
         executor=dg.in_process_executor,

@@ -6,8 +6,11 @@ by scene and shard. A run covers one shard, or a range of shards of a scene.
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 
+from stilt_dagster.cluster.sizes import Load
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import IncompleteError, SceneError
 from stilt_dagster.science.receptors import SHARDS
@@ -20,7 +23,10 @@ to_scene = dg.MultiToSingleDimensionPartitionMapping("scene")
 
 
 def register_scene(instance: dg.DagsterInstance, store: Store, scene: Scene, *, replace: bool = False) -> bool:
-    """Write a scene's spec, then add its partition: so there is no partition without a spec.
+    """Write a scene's spec, then add its partition, then note it: so there is no partition without a spec.
+
+    The note, an observation of ``receptors``, tells automation of a new or changed scene, and whoever launches its
+    runs how large they are.
 
     Parameters
     ----------
@@ -56,7 +62,38 @@ def register_scene(instance: dg.DagsterInstance, store: Store, scene: Scene, *, 
     has_partition = instance.has_dynamic_partition("scenes", scene.id)
     if not has_partition:
         instance.add_dynamic_partitions("scenes", [scene.id])
+    if not (known and has_partition and is_noted(instance, scene.id)):
+        instance.report_runless_asset_event(_note(scene))
     return not (known and has_partition)
+
+
+def is_noted(instance: dg.DagsterInstance, scene: str) -> bool:
+    """Return whether a scene's registration was noted."""
+    query = dg.AssetRecordsFilter(asset_key=dg.AssetKey("receptors"), asset_partitions=[scene])
+    return bool(instance.fetch_observations(query, limit=1).records)
+
+
+def _note(scene: Scene) -> dg.AssetObservation:
+    layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
+    load = Load(
+        receptors=len(scene.receptor_list),
+        numpar=scene.transport.numpar,
+        hours=abs(scene.transport.n_hours),
+        cpu_seconds=round(scene.predicted_cpu, 1),
+        cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
+        source=scene.meteorology.source or "",
+    )
+    return dg.AssetObservation(
+        asset_key="receptors",
+        partition=scene.id,
+        description="registered",
+        metadata={
+            "receptors": load.receptors,
+            "predicted CPU of hycs_std, h": round(load.cpu_seconds / 3600, 2),
+            "load": json.dumps(load.to_dict()),
+            "tags": json.dumps(scene.tags),
+        },
+    )
 
 
 def shards_of_run(context: dg.AssetExecutionContext) -> tuple[str, list[str]]:

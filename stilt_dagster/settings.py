@@ -1,4 +1,4 @@
-"""The two environment variables that are read: ``STILT_STORE`` and ``STILT_MET``."""
+"""The environment variables that are read: ``STILT_STORE``, ``STILT_MET``, and ``STILT_AUTOMATION`` of a deployment."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def store_url() -> str:
 def meteorology_root() -> str:
     """Return where meteorology archives are: ``STILT_MET``; empty for NOAA's public ones."""
     return _located(os.environ.get("STILT_MET") or "")
+
+
+def is_automatic() -> bool:
+    """Return whether sensors run from the start (``STILT_AUTOMATION=on``); else a person turns them on in the UI."""
+    return os.environ.get("STILT_AUTOMATION", "").lower() in ("on", "1", "true")
 
 
 def _located(place: str) -> str:

@@ -18,14 +18,21 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     "science",
     "demo",
+    "cluster",
     "resources",
     "failures",
     "io_managers",
     "partitions",
+    "chain",
     "assets",
-    "jacobians",
     "checks",
+    "products",
     "jobs",
+    "sensors",
+    "definitions",
+    "status",
+    "runs",
+    "cli",
 )
 
 
@@ -98,3 +105,4 @@ def test_definitions_are_what_they_were() -> None:
         "concat_jacobians",
         "export_scene",
     }
+    assert {s.name for s in defs.sensors} == {"carry_on", "alert"}

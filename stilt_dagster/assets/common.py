@@ -37,18 +37,23 @@ class RerunConfig(dg.Config):
     )
 
 
-def planned(store: Store, scene: Scene, engine: str, shards: Iterable[str]) -> dict[str, list[Batch]]:
-    """Return the batches of some shards of a scene.
+def meteorology_of(store: Store, scene: Scene) -> str:
+    """Return the checksum of a scene's meteorology aggregate, which is part of what makes all that follows.
 
     Raises
     ------
     IncompleteError
-        If the scene has no meteorology aggregate, which decides what belongs to it.
+        If the scene has none.
     """
     description = read_description(store, scene.id)
     if description is None:
         raise missing("meteorology_aggregate", scene.id)
-    batches = plan(scene, description.sha256, engine)
+    return description.sha256
+
+
+def planned(scene: Scene, meteorology: str, engine: str, shards: Iterable[str]) -> dict[str, list[Batch]]:
+    """Return the batches of some shards of a scene."""
+    batches = plan(scene, meteorology, engine)
     return {shard: batches[shard] for shard in sorted(shards)}
 
 

@@ -7,6 +7,7 @@ from stilt_dagster.assets.common import (
     Rerun,
     RerunConfig,
     add_shard_metadata,
+    meteorology_of,
     picture,
     planned,
     progress,
@@ -21,6 +22,7 @@ from stilt_dagster.science.batches import Batch, Report
 from stilt_dagster.science.footprints import grid_shards
 from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.scene import Scene
+from stilt_dagster.science.versions import footprints_version, trajectories_version
 
 
 @dg.asset(
@@ -44,7 +46,10 @@ def footprints(
         scene_id, shard_names = shards_of_run(context)
         scene = store.store.scene(scene_id)
         made = Shards(store.store, "footprints", scene_id)
-        shards = planned(store.store, scene, transport_engine.open().version, shard_names)
+        engine, meteorology = transport_engine.open().version, meteorology_of(store.store, scene)
+        shards = planned(scene, meteorology, engine, shard_names)
+        version = footprints_version(scene, trajectories_version(scene, meteorology, engine))
+        context.set_data_version(context.asset_key, dg.DataVersion(version))
         with store.store.scratch() as scratch, progress(context, "footprints") as tell:
             report = grid_shards(
                 shards,

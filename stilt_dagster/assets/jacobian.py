@@ -7,16 +7,16 @@ import dagster as dg
 import h5netcdf
 import numpy as np
 
-from stilt_dagster.assets.common import picture, planned, report_metadata
+from stilt_dagster.assets.common import meteorology_of, picture, planned, report_metadata
 from stilt_dagster.failures import explained
 from stilt_dagster.io_managers import Shards
-from stilt_dagster.io_managers.arl import read_description
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources import StoreResource, TransportEngine
 from stilt_dagster.science.jacobian import build_jacobian, column_sums
 from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.receptors import SHARDS
 from stilt_dagster.science.scene import Scene
+from stilt_dagster.science.versions import footprints_version, jacobian_version, trajectories_version
 
 
 @dg.asset(
@@ -37,18 +37,16 @@ def jacobian(
     """Stack the footprints of all shards of a scene."""
     with explained(), store.store.scratch() as scratch:
         scene = store.store.scene(context.partition_key)
-        version = transport_engine.open().version
-        shards = planned(store.store, scene, version, SHARDS)
-        description = read_description(store.store, scene.id)
+        engine, meteorology = transport_engine.open().version, meteorology_of(store.store, scene)
+        shards = planned(scene, meteorology, engine, SHARDS)
         path = scratch / "jacobian.nc"
-        attributes = {
-            "meteorology_digest": description.sha256 if description else "",
-            "transport_engine": version,
-        }
+        attributes = {"meteorology_digest": meteorology, "transport_engine": engine}
         report = build_jacobian(scene, shards, footprints.folder, path, attributes)
+        version = jacobian_version(footprints_version(scene, trajectories_version(scene, meteorology, engine)))
         cells = scene.footprint.grid.ny * scene.footprint.grid.nx
         yield dg.Output(
             path,
+            data_version=dg.DataVersion(version),
             metadata={
                 **report_metadata(report),
                 "non-zero entries": report.rows,

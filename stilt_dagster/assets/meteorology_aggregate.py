@@ -11,6 +11,7 @@ from stilt_dagster.io_managers import Aggregate
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
 from stilt_dagster.science.meteorology import build_aggregate
+from stilt_dagster.science.versions import meteorology_version
 
 
 @dg.asset(
@@ -47,6 +48,7 @@ def meteorology_aggregate(
         size = path.stat().st_size
         yield dg.Output(
             Aggregate(path, description),
+            data_version=dg.DataVersion(meteorology_version(description)),
             metadata={
                 "model": description.model,
                 "times": f"{description.times[0]} to {description.times[-1]} ({len(description.times)})",

@@ -10,6 +10,7 @@ from stilt_dagster.partitions import scenes
 from stilt_dagster.resources import StoreResource
 from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.receptors import receptor_table
+from stilt_dagster.science.versions import receptors_version
 
 
 @dg.asset(
@@ -26,6 +27,7 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pd.Dat
         scene = store.store.scene(context.partition_key)
         table = receptor_table(scene.receptor_list)
         lon, lat = table["longitude"].to_numpy(), table["latitude"].to_numpy()
+        context.set_data_version(context.asset_key, dg.DataVersion(receptors_version(scene)))
         context.add_output_metadata(
             {
                 "receptors": len(table),

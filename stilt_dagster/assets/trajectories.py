@@ -24,6 +24,7 @@ from stilt_dagster.science.particles import positions
 from stilt_dagster.science.pictures import plume
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.trajectories import read_part, simulate_shards
+from stilt_dagster.science.versions import trajectories_version
 
 
 @dg.asset(
@@ -59,7 +60,8 @@ def trajectories(
             progress(context, "trajectories") as tell,
         ):
             engine = transport_engine.open(runs)
-            shards = planned(store.store, scene, engine.version, shard_names)
+            meteorology = meteorology_aggregate.description.sha256
+            shards = planned(scene, meteorology, engine.version, shard_names)
             report = simulate_shards(
                 shards,
                 scene.transport,
@@ -71,6 +73,8 @@ def trajectories(
                 rerun=config.rerun is Rerun.all,
                 progress=tell,
             )
+        version = trajectories_version(scene, meteorology, engine.version)
+        context.set_data_version(context.asset_key, dg.DataVersion(version))
         shown = {} if not report.outcomes["ok"] else {"plume": _plume(made, shards)}
         add_shard_metadata(context, {**report_metadata(report), "particle rows": report.rows}, shown)
         raise_if_too_many_failed(scene, report)

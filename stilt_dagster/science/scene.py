@@ -153,6 +153,17 @@ class FootprintSettings(_Model):
         return self
 
 
+_AMOUNT = r"[1-9]\d{0,14}(\.\d{1,3})?(m|[KMGT]i?)?"
+
+#: Run tags a scene may set, and what each may be: sizes of pods, and nothing that changes what runs in them.
+RUN_TAGS = {
+    "stilt/cpu": _AMOUNT,
+    "stilt/memory": _AMOUNT,
+    "stilt/ephemeral-storage": _AMOUNT,
+    "dagster/priority": r"-?\d{1,4}",
+}
+
+
 class MeteorologySettings(_Model):
     """Where meteorology comes from, and how much of it a scene keeps."""
 
@@ -209,6 +220,10 @@ class Scene(_Model):
     footprint: FootprintSettings
     meteorology: MeteorologySettings
     max_failed_fraction: float = Field(0.02, ge=0, le=1, description="Share of failed receptors a step succeeds with.")
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="Run tags of this scene's runs on a cluster: the size of its pods, its place in the queue.",
+    )
 
     @field_validator("time", mode="before")
     @classmethod
@@ -235,6 +250,20 @@ class Scene(_Model):
             slug = re.sub(r"[^a-z0-9._-]+", "-", data["name"].lower()).strip("-._")
             data["id"] = f"{slug}-{time:%Y%m%dt%H}" + (f"{time:%M}" if time.minute else "")
         return data
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _allowed_tags(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("must be a mapping of run tags to amounts")
+        tags = {str(k): str(v) for k, v in value.items()}
+        for name, text in tags.items():
+            pattern = RUN_TAGS.get(name)
+            if pattern is None:
+                raise ValueError(f"unknown run tag {name!r}; allowed are {', '.join(RUN_TAGS)}")
+            if not re.fullmatch(pattern, text):
+                raise ValueError(f"{name}: {text!r} is not an amount: use one such as 4, 500m or 16Gi")
+        return tags
 
     @field_validator("id")
     @classmethod
