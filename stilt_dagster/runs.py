@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterMaxRetriesExceededError
 
 from stilt_dagster.definitions import defs
 from stilt_dagster.partitions import register_scene, scene_range
@@ -86,7 +87,17 @@ def run_scene(
             defs.resolve_job_def(job).execute_in_process(instance=instance, run_config=config, **where)
         except dg.Failure as failure:
             raise UserError(failure.description or f"{job} failed") from failure
+        except DagsterMaxRetriesExceededError as error:
+            raise UserError(_last_cause(error)) from error
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
         say(f"{job}: {', '.join(assets)} done")
     return scene_status(store, scene, version)
+
+
+def _last_cause(error: DagsterMaxRetriesExceededError) -> str:
+    """Return what the last try said: Dagster hands on its text only, after the name of its class."""
+    info = error.user_code_process_error_infos[0]
+    while info.cause is not None:
+        info = info.cause
+    return " ".join(info.message.partition(": ")[2].split())

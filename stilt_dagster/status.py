@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import h5netcdf
@@ -12,10 +13,10 @@ import pandas as pd
 from stilt_dagster.io_managers.arl import read_description
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import footprints, trajectories
-from stilt_dagster.science.batches import Batch, plan
+from stilt_dagster.science.batches import Batch, ahead, kept, plan
 from stilt_dagster.science.jacobian import jacobian_key
 from stilt_dagster.science.meteorology import meteorology_key
-from stilt_dagster.science.particles import Outcome
+from stilt_dagster.science.particles import Outcome, ParticleFile, Source
 from stilt_dagster.science.scene import Scene
 
 #: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
@@ -90,8 +91,7 @@ def scene_status(store: Store, scene_id: str, engine: str) -> Status:
     status = Status(scene_id, len(ids))
     status.assets["receptors"] = {"state": _receptors(store, scene_id, ids)}
     description = read_description(store, scene_id)
-    has_file = f"{scene_id}.arl" in store.folder("meteorology_aggregate").names() if description else False
-    if description is None or not has_file:
+    if description is None or not store.folder("meteorology_aggregate").has(f"{scene_id}.arl"):
         met = "missing"
     else:
         met = "ready" if description.key == meteorology_key(scene) else "stale"
@@ -103,10 +103,13 @@ def scene_status(store: Store, scene_id: str, engine: str) -> Status:
 
 
 def _receptors(store: Store, scene: str, ids: list[str]) -> str:
-    path = store.folder("receptors").get(f"{scene}.parquet")
-    if path is None:
+    def read(source: Source) -> list[str]:
+        return list(pd.read_parquet(source, columns=["receptor"])["receptor"])
+
+    found = store.folder("receptors").open(f"{scene}.parquet", read, whole=False)
+    if found is None:
         return "missing"
-    return "ready" if pd.read_parquet(path, columns=["receptor"])["receptor"].tolist() == ids else "stale"
+    return "ready" if found == ids else "stale"
 
 
 def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> list[footprints.FootprintFile] | None:
@@ -114,19 +117,30 @@ def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> 
     done = Counter[str]()
     grids: list[footprints.FootprintFile] = []
     pending = {r.id for r in scene.receptor_list}
-    for batch in batches:
-        particles = trajectories.read_part(store.folder("trajectories", scene.id, batch.shard), batch)
+    shards = {batch.shard for batch in batches}
+    particles_of, grids_of = (
+        kept(partial(store.folder, asset, scene.id), shards) for asset in ("trajectories", "footprints")
+    )
+
+    def read(batch: Batch) -> tuple[ParticleFile | None, footprints.FootprintFile | None]:
+        particles = trajectories.read_part(particles_of(batch.shard), batch)
+        if particles is None:
+            return None, None
+        particles.close()
+        part = footprints.read_part(grids_of(batch.shard), batch, scene.footprint)
+        if part is not None:
+            part.close()
+        return particles, part
+
+    for _, (particles, part) in ahead(read, batches):
         if particles is None:
             continue
         done["trajectories"] += 1
         outcomes = [o for o in particles.outcomes if o.status == "failed"]
-        part = footprints.read_part(store.folder("footprints", scene.id, batch.shard), batch, scene.footprint)
-        if part is not None:
-            part.close()
-            if part.particles == footprints.particles_digest(particles):
-                done["footprints"] += 1
-                grids.append(part)
-                outcomes = part.outcomes
+        if part is not None and part.particles == footprints.particles_digest(particles):
+            done["footprints"] += 1
+            grids.append(part)
+            outcomes = part.outcomes
         for outcome in outcomes:
             status.outcomes[outcome.status] += 1
             pending.discard(outcome.receptor)
@@ -140,12 +154,14 @@ def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> 
 
 
 def _jacobian(store: Store, scene: Scene, grids: list[footprints.FootprintFile] | None) -> str:
-    path = store.folder("jacobian").get(f"{scene.id}.nc")
-    if path is None:
-        return "missing"
+    def read(source: Source) -> str:
+        with h5netcdf.File(source, "r") as file:
+            return str(file.attrs["stilt_key"])
+
     try:
-        with h5netcdf.File(path, "r") as file:
-            key = file.attrs["stilt_key"]
+        key = store.folder("jacobian").open(f"{scene.id}.nc", read, whole=False)
     except (OSError, KeyError):
+        return "missing"
+    if key is None:
         return "missing"
     return "ready" if grids is not None and key == jacobian_key(grids, scene) else "stale"

@@ -2,8 +2,10 @@
 
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Sequence
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from upath import UPath
 from stilt_dagster.science.arl import ARCHIVES, archive_url
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import Found
+
+#: Seconds before a copy that broke off is tried again.
+_WAITS = (1.0, 5.0, 20.0)
 
 
 class FileArchive:
@@ -79,10 +84,36 @@ class FileArchive:
         copy = self._cache / path.name
         if not copy.exists():
             part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-            with path.open("rb") as remote, part.open("wb") as local:
-                shutil.copyfileobj(remote, local, 8 << 20)
-            part.replace(copy)
+            try:
+                _copy(path, part)
+                part.replace(copy)
+            finally:
+                part.unlink(missing_ok=True)
         return copy
+
+
+def _copy(source: UPath, target: Path) -> None:
+    """Copy a file here, whole, trying again what a network may do better the next time.
+
+    Raises
+    ------
+    OSError
+        If it cannot be had, or does not arrive whole.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            size = source.stat().st_size
+            with source.open("rb") as remote, target.open("wb") as local:
+                shutil.copyfileobj(remote, local, 8 << 20)
+                arrived = local.tell()
+            if size not in (0, None, arrived):  # some servers do not say
+                raise ConnectionError(f"{arrived} bytes of {size} arrived")
+            return
+        except Exception as error:  # clients of object stores raise their own kinds
+            lasting = isinstance(error, (FileNotFoundError, PermissionError)) or getattr(error, "errno", None) == ENOSPC
+            if wait is None or lasting:
+                raise
+            time.sleep(wait)
 
 
 def _path(location: str) -> UPath:

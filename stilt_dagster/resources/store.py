@@ -14,154 +14,17 @@ Files appear whole or not at all.
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
 from upath import UPath
 
+from stilt_dagster.resources.folders import Directory, Folder, Prefix
+from stilt_dagster.resources.objects import FsspecObjects
 from stilt_dagster.science.errors import SceneError, StoreError
 from stilt_dagster.science.scene import SCENE_ID, Scene
 from stilt_dagster.science.scratch import scratch_directory
-
-
-@contextmanager
-def _explained(action: str, where: object) -> Iterator[None]:
-    """Turn what a file system says into one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        what = error.strerror or str(error) or type(error).__name__
-        raise StoreError(
-            f"cannot {action} {where}: {what}; check STILT_STORE, its permissions, and the space that is left"
-        ) from error
-
-
-@cache
-def _copies() -> Path:
-    """Return this process's directory of copies of remote files; it goes with the process."""
-    context = scratch_directory()
-    atexit.register(context.__exit__, None, None, None)
-    return context.__enter__()
-
-
-class Folder:
-    """One folder of the store: gives its files on this machine, and takes finished ones, all at once.
-
-    Parameters
-    ----------
-    path : UPath
-        The folder.
-    """
-
-    def __init__(self, path: UPath) -> None:
-        self.path = path
-
-    @classmethod
-    def of(cls, path: Path) -> Folder:
-        """Return a directory of this machine as a folder."""
-        return cls(UPath(path))
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the folder is on this machine."""
-        return self.path.protocol in ("", "file", "local")
-
-    def get(self, name: str) -> Path | None:
-        """Return a file of this machine that holds *name*, or None if there is none.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be read.
-        """
-        source = self.path / name
-        with _explained("read", source):
-            if self.is_local:
-                path = Path(source.path)
-                return path if path.is_file() else None
-            try:
-                info = source.stat()
-            except FileNotFoundError:
-                return None
-            # Named after what it is a copy of, and of which state of it.
-            state = hashlib.sha256(f"{source} {info.st_size} {info.st_mtime}".encode()).hexdigest()[:16]
-            copy = _copies() / f"{state}-{name}"
-            if not copy.exists():
-                part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-                with source.open("rb") as remote, part.open("wb") as local:
-                    shutil.copyfileobj(remote, local, 8 << 20)
-                part.replace(copy)
-            return copy
-
-    def put(self, path: Path, name: str) -> None:
-        """Move a finished file of this machine to *name*, all at once.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written; nothing half-written is left.
-        """
-        target = self.path / name
-        with _explained("write", target):
-            if not self.is_local:
-                with path.open("rb") as local, target.open("wb") as remote:
-                    shutil.copyfileobj(local, remote, 8 << 20)
-                path.unlink()
-                return
-            folder = Path(self.path.path)
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.stat(path).st_dev == os.stat(folder).st_dev:
-                os.replace(path, folder / name)
-                return
-            part = folder / f".{name}.{uuid.uuid4().hex}"
-            try:
-                shutil.copyfile(path, part)
-                part.replace(folder / name)
-            finally:
-                part.unlink(missing_ok=True)
-            path.unlink()
-
-    def read(self, name: str) -> str | None:
-        """Return a small text file, or None if there is none."""
-        source = self.path / name
-        with _explained("read", source):
-            try:
-                return source.read_text()
-            except FileNotFoundError:
-                return None
-
-    def write(self, name: str, text: str) -> None:
-        """Write a small text file, all at once."""
-        with scratch_directory() as scratch:
-            path = scratch / name
-            with _explained("write", path):
-                path.write_text(text)
-            self.put(path, name)
-
-    def names(self) -> list[str]:
-        """Return the names of the files here, sorted; hidden ones are none."""
-        with _explained("list", self.path):
-            try:
-                return sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
-            except FileNotFoundError:
-                return []
-            except NotADirectoryError:
-                if self.is_local:
-                    raise
-                return []  # an object store has no folder without an object
-
-    def remove(self, name: str) -> None:
-        """Remove *name*, if it is there."""
-        with _explained("remove", self.path / name):
-            (self.path / name).unlink(missing_ok=True)
 
 
 class Store:
@@ -183,6 +46,9 @@ class Store:
             self.root = UPath(url) if "://" in url else UPath(Path(url).expanduser().resolve())
         except (ValueError, ImportError) as error:
             raise StoreError(f"STILT_STORE {url!r} is not a directory or a bucket URL: {error}") from error
+        self._bucket, _, self._prefix = str(self.root.path).strip("/").partition("/")
+        if not (self.is_local or self._bucket):
+            raise StoreError(f"STILT_STORE {url!r} names no bucket")
 
     @property
     def is_local(self) -> bool:
@@ -200,7 +66,16 @@ class Store:
         for part in parts:
             if not SCENE_ID.fullmatch(part):
                 raise StoreError(f"{part!r} is not the name of a scene, shard or asset")
-        return Folder(self.root.joinpath(*parts))
+        if self.is_local:
+            return Directory(Path(self.root.path).joinpath(*parts))
+        # The folders below a scene's hold its parts alone; those of the root a file of every scene.
+        listed = len(parts) > 1
+        if self.root.protocol in ("gs", "gcs"):
+            from stilt_dagster.resources.gcs import GcsObjects  # slow to import, and needed for nothing else
+
+            prefix = "/".join(filter(None, (self._prefix, *parts)))
+            return Prefix(GcsObjects(self._bucket, prefix), listed=listed)
+        return Prefix(FsspecObjects(self.root.joinpath(*parts)), listed=listed)
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give a directory to prepare files in; on a local store's own disk, so that putting them is a rename."""
@@ -212,7 +87,7 @@ class Store:
 
     def has_scene(self, scene: str) -> bool:
         """Return whether a scene is registered."""
-        return self.folder("scenes").read(f"{self._checked(scene)}.json") is not None
+        return self.folder("scenes").has(f"{self._checked(scene)}.json")
 
     @staticmethod
     def _checked(scene: str) -> str:

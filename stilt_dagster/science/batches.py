@@ -10,17 +10,19 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.particles import Outcome
+from stilt_dagster.science.errors import StoreUnavailable
+from stilt_dagster.science.particles import Outcome, Source
 from stilt_dagster.science.receptors import SHARDS, Receptor
 from stilt_dagster.science.scene import Scene, digest
 from stilt_dagster.science.scratch import writing
@@ -30,6 +32,12 @@ BATCH_CPU_SECONDS = 120.0
 
 #: Most receptors of a batch, however fast they are.
 BATCH_RECEPTORS = 256
+
+#: Parts that are fetched ahead of their use, and published behind it, at a time: threads that wait for a remote store.
+TRANSFERS = 4
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,8 @@ def remove_strangers(shards: Mapping[str, Sequence[Batch]], shelf_of: Callable[[
 class Shelf(Protocol):
     """One folder of the store."""
 
-    def get(self, name: str) -> Path | None:
-        """Return a file of this machine that holds *name*, or None if there is none."""
+    def open(self, name: str, kind: Callable[[Source], T], *, whole: bool) -> T | None:
+        """Return what *kind* makes of *name*, or None; all of it will be read, or else some of it."""
 
     def put(self, path: Path, name: str) -> None:
         """Move a finished file of this machine to *name*, all at once."""
@@ -114,6 +122,11 @@ class Shelf(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove *name*."""
+
+
+def kept(shelf_of: Callable[[str], Shelf], shards: Iterable[str]) -> Callable[[str], Shelf]:
+    """Return the same shelf for a shard each time: it knows what it has listed."""
+    return {shard: shelf_of(shard) for shard in shards}.__getitem__
 
 
 @dataclass
@@ -196,17 +209,41 @@ class Part(Protocol):
     def add(self, result: Any) -> int:
         """Write the next result; return how many receptors it is."""
 
-    def close(self) -> None:
-        """Finish and publish the file."""
+    def close(self) -> Callable[[], None]:
+        """Finish the file; return what publishes it, to be called in a thread of its own."""
 
     def abort(self) -> None:
         """Drop what was written."""
 
 
+def ahead(use: Callable[[S], T], items: Iterable[S]) -> Generator[tuple[S, T], None, None]:
+    """Yield each item and what *use* returns for it, in order, a few being worked on ahead in threads.
+
+    Raises
+    ------
+    Exception
+        What *use* raised, at the item it was raised for.
+    """
+    pool = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="stilt-ahead")
+    waiting: deque[tuple[S, Future[T]]] = deque()
+    source = iter(items)
+    try:
+        while True:
+            for item in islice(source, TRANSFERS - len(waiting)):
+                waiting.append((item, pool.submit(use, item)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
+            yield item, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def run_parts(parts: Iterable[Part], workers: int, stop: Callable[[], None], tell: Callable[[int], None]) -> None:
     """Compute and publish parts, keeping every worker busy across them.
 
-    Parts are taken one after the other as workers become free, so that memory does not grow with their number.
+    Parts are taken one after the other as workers become free, so that memory does not grow with their number. Finished
+    ones are published in threads beside the work, a few at a time; all are when this returns.
 
     Parameters
     ----------
@@ -216,20 +253,22 @@ def run_parts(parts: Iterable[Part], workers: int, stop: Callable[[], None], tel
         Threads; each waits for one hycs_std, or runs compiled code, so that they keep as many cores busy.
     stop : callable
         Ends computations under way. Called when anything goes wrong, or the run is told to end: parts that are
-        finished stay, others are dropped.
+        finished are published, others are dropped.
     tell : callable
         Called with the number of receptors a result was.
 
     Raises
     ------
     Exception
-        The first error of a computation or of writing; later parts are not begun.
+        The first error of a computation, of writing or of publishing; later parts are not begun.
     """
     waiting: deque[tuple[Part, deque[Future[Any]]]] = deque()
     running: set[Future[Any]] = set()
     source = iter(parts)
     todo: Iterator[Callable[[], Any]] = iter(())
     pool = ThreadPoolExecutor(workers, thread_name_prefix="stilt")
+    publisher = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="stilt-publish")
+    published: deque[Future[None]] = deque()
     try:
         more = True
         while more or waiting:
@@ -252,18 +291,26 @@ def run_parts(parts: Iterable[Part], workers: int, stop: Callable[[], None], tel
                         tell(part.add(result))
                 if not futures and not (more and part is waiting[-1][0]):
                     with writing(part.path):
-                        part.close()
+                        publish = part.close()
                     waiting.remove((part, futures))
+                    published.append(publisher.submit(publish))
+            # Files that wait to be published take space: the work waits for them when they become many.
+            while published and (published[0].done() or len(published) > 2 * TRANSFERS):
+                published.popleft().result()
             if running:
                 _, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-    except BaseException:
+        for future in published:
+            future.result()
+    except BaseException as error:
         stop()
         pool.shutdown(wait=True, cancel_futures=True)
         for part, _ in waiting:
             with suppress(Exception):
                 part.abort()
+        publisher.shutdown(wait=True, cancel_futures=isinstance(error, StoreUnavailable))
         raise
     pool.shutdown()
+    publisher.shutdown()
 
 
 class Meter:
@@ -286,7 +333,8 @@ class Meter:
 
 def run_shards(
     shards: Mapping[str, Sequence[Batch]],
-    begin: Callable[[Batch], tuple[Part | None, int]],
+    find: Callable[[Batch], T],
+    begin: Callable[[Batch, T], tuple[Part | None, int]],
     shelf_of: Callable[[str], Shelf],
     ending: str,
     report: Report,
@@ -301,8 +349,10 @@ def run_shards(
     ----------
     shards : mapping of str to sequence of Batch
         The shards.
+    find : callable
+        Returns what there is of a batch; called in threads, ahead of its turn.
     begin : callable
-        Returns what is to be made of a batch, or None, and how many of its receptors are done already.
+        Returns what is to be made of a batch, of which that was found, or None, and how many of its receptors are done.
     shelf_of : callable
         The store's folder of a shard.
     ending : str
@@ -324,9 +374,9 @@ def run_shards(
         done += n
         progress(done, total)
 
-    def parts() -> Iterator[Part]:
-        for batch in (b for members in shards.values() for b in members):
-            part, kept = begin(batch)
+    def parts() -> Generator[Part, None, None]:
+        for batch, found in ahead(find, (b for members in shards.values() for b in members)):
+            part, kept = begin(batch, found)
             report.kept += kept
             report.made += len(batch.receptors) - kept
             if kept:
@@ -334,6 +384,7 @@ def run_shards(
             if part is not None:
                 yield part
 
-    run_parts(parts(), workers, stop, tell)
+    with closing(parts()) as source:
+        run_parts(source, workers, stop, tell)
     remove_strangers(shards, shelf_of, ending)
     meter.into(report)

@@ -32,6 +32,10 @@ class StoreError(UserError):
     """The store cannot be read or written."""
 
 
+class StoreUnavailable(StoreError):
+    """The store does not answer as it should, after many tries: what was to be done may be done later."""
+
+
 class IncompleteError(UserError):
     """What a step needs from the step before it is missing or was made with other inputs."""
 

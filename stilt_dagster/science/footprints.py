@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, run_shards
+from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, kept, run_shards
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.gridding import Footprint, Layer, calculate_footprint
-from stilt_dagster.science.particles import Outcome, ParticleFile, positions
+from stilt_dagster.science.particles import Outcome, ParticleFile, Source, positions, size_of
 from stilt_dagster.science.receptors import Receptor
 from stilt_dagster.science.scene import FootprintSettings, digest
 from stilt_dagster.science.trajectories import read_part as read_trajectories
@@ -300,16 +300,21 @@ def _text(value: Any) -> str:
 class FootprintFile:
     """A part file: its key, its outcomes, and its receptors' influence by hours of UTC.
 
+    Parameters
+    ----------
+    source : Path or BinaryIO
+        The file.
+
     Raises
     ------
     ValueError
         If the file is not a complete part file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.size = path.stat().st_size
+    def __init__(self, source: Source) -> None:
+        self.size = size_of(source)
         try:
-            self._file = h5netcdf.File(path, "r")
+            self._file = h5netcdf.File(source, "r")
             self.key = _text(self._file.attrs["stilt_key"])
             self.particles = _text(self._file.attrs["stilt_particles"])
             ids = [_text(v) for v in self._file.variables["receptor"][:]]
@@ -318,7 +323,7 @@ class FootprintFile:
             self.indptr: NDArray[np.int64] = rows.variables["indptr"][:]
             self.first_hour = int(rows.attrs["first_hour"])
         except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a complete footprint file: {error}") from error
+            raise ValueError(f"{source} is not a complete footprint file: {error}") from error
 
     def rows(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return columns and influence of entries *start* to *stop*."""
@@ -425,28 +430,41 @@ class _FootprintPart:
         while self._left and self._left[0].receptor != receptor:
             self._writer.add(self._left.pop(0), None)
 
-    def close(self) -> None:
-        """Publish the file."""
+    def close(self) -> Callable[[], None]:
+        """Finish the file; return what publishes it."""
         self._fail_until(None)
         self._writer.close()
+        self._particles.close()
         part = FootprintFile(self.path)
         part.close()
         self._report.add_part(part.outcomes, part.size)
-        self._shelf.put(self.path, f"{self._batch.name}.nc")
+        return partial(self._shelf.put, self.path, f"{self._batch.name}.nc")
 
     def abort(self) -> None:
         """Drop the file."""
+        self._particles.close()
         self._writer.abort()
         self.path.unlink(missing_ok=True)
 
 
-def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings) -> FootprintFile | None:
-    """Return the footprint file of a batch, or None if it is missing, damaged, or was made with other inputs."""
-    path = shelf.get(f"{batch.name}.nc")
-    if path is None:
-        return None
+def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings, *, whole: bool = False) -> FootprintFile | None:
+    """Return the footprint file of a batch, or None if it is missing, damaged, or was made with other inputs.
+
+    Parameters
+    ----------
+    shelf : Shelf
+        Its folder.
+    batch : Batch
+        The batch.
+    settings : FootprintSettings
+        The scene's footprint.
+    whole : bool
+        All of it will be read; else how its receptors ended, mostly, which of a remote file is a fraction.
+    """
     with suppress(ValueError):
-        part = FootprintFile(path)
+        part = shelf.open(f"{batch.name}.nc", FootprintFile, whole=whole)
+        if part is None:
+            return None
         same = part.key == footprint_key(batch, settings)
         if same and [o.receptor for o in part.outcomes] == [r.id for r in batch.receptors]:
             return part
@@ -499,22 +517,34 @@ def grid_shards(
     """
     report = Report(influence=np.zeros((settings.grid.ny, settings.grid.nx)))
 
-    def begin(batch: Batch) -> tuple[_FootprintPart | None, int]:
-        particles = read_trajectories(trajectories_of(batch.shard), batch)
+    trajectories_of, shelf_of = kept(trajectories_of, shards), kept(shelf_of, shards)
+
+    def read_particles(batch: Batch, *, whole: bool) -> ParticleFile:
+        particles = read_trajectories(trajectories_of(batch.shard), batch, whole=whole)
         if particles is None:
             raise IncompleteError(
                 f"trajectories of shard {batch.shard} are missing or were made with other inputs "
                 f"({batch.name}.parquet): materialize trajectories first"
             )
-        found = None if rerun else read_part(shelf_of(batch.shard), batch, settings)
+        return particles
+
+    def find(batch: Batch) -> FootprintFile | ParticleFile:
+        found = None if rerun else read_part(shelf_of(batch.shard), batch, settings, whole=True)
         if found is not None:
-            with closing(found):
+            with closing(read_particles(batch, whole=False)) as particles:
                 if found.particles == particles_digest(particles):
-                    report.add_part(found.outcomes, found.size)
-                    report.influence += found.integrated()
-                    return None, len(batch.receptors)
-        return _FootprintPart(batch, particles, settings, n_hours, shelf_of(batch.shard), scratch, report), 0
+                    return found
+            found.close()
+        return read_particles(batch, whole=True)
+
+    def begin(batch: Batch, found: FootprintFile | ParticleFile) -> tuple[_FootprintPart | None, int]:
+        if isinstance(found, ParticleFile):
+            return _FootprintPart(batch, found, settings, n_hours, shelf_of(batch.shard), scratch, report), 0
+        with closing(found):
+            report.add_part(found.outcomes, found.size)
+            report.influence += found.integrated()
+        return None, len(batch.receptors)
 
     # Gridding is over in a moment: there is nothing to stop.
-    run_shards(shards, begin, shelf_of, ".nc", report, workers=workers, stop=lambda: None, progress=progress)
+    run_shards(shards, find, begin, shelf_of, ".nc", report, workers=workers, stop=lambda: None, progress=progress)
     return report

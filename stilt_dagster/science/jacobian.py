@@ -11,9 +11,9 @@ file reads with xarray and scipy alone::
 from __future__ import annotations
 
 import datetime as dt
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.batches import Batch, Meter, Report, Shelf
+from stilt_dagster.science.batches import Batch, Meter, Report, Shelf, ahead, kept
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints import (
     FOOT_UNITS,
@@ -67,7 +67,8 @@ def build_jacobian(
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
-    Entries go through a scratch file beside *path*, 8 bytes each, from the order of the batches to that of the rows.
+    Each part is read once. Entries go through scratch files beside *path*, 8 bytes each, from the order of the batches
+    to that of the rows.
 
     Parameters
     ----------
@@ -101,27 +102,38 @@ def build_jacobian(
         first_column_hour, n_layers = first_hour, n_hours
     ny, nx = settings.grid.ny, settings.grid.nx
     ids = [r.id for r in scene.receptor_list]
-    outcomes, entries, key = _survey(scene, shards, shelf_of)
-    indptr = np.concatenate([[0], np.cumsum([entries[i] for i in ids])]).astype(np.int64)
-    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix="rows-") as scratch:
-        spool = _Spool(Path(scratch), int(indptr[-1]), n_layers * ny * nx)
+    outcomes: dict[str, Outcome] = {}
+    seen: list[FootprintFile] = []
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix="rows-") as scratch,
+        closing(_Spool(Path(scratch), n_layers * ny * nx)) as spool,
+    ):
         row_sum = np.zeros(len(ids))
         place = {receptor: k for k, receptor in enumerate(ids)}
         for part in _parts(scene, shards, shelf_of):
+            seen.append(part)
             shift = 0 if settings.time_integrate else (part.first_hour - first_column_hour) * ny * nx
             for k, outcome in enumerate(part.outcomes):
-                start, stop = int(part.indptr[k]), int(part.indptr[k + 1])
-                columns, values = part.rows(start, stop)
+                if outcome.receptor in outcomes:
+                    raise IncompleteError(
+                        f"receptor {outcome.receptor} has two footprints: materialize footprints again"
+                    )
+                outcomes[outcome.receptor] = outcome
+                columns, values = part.rows(int(part.indptr[k]), int(part.indptr[k + 1]))
                 row = place[outcome.receptor]
-                spool.put(int(indptr[row]), columns + shift, values)
+                spool.add(row, columns + shift, values)
                 row_sum[row] = values.sum(dtype=np.float64)
-            part.close()
+        if missing := [i for i in ids if i not in outcomes]:
+            raise IncompleteError(
+                f"receptor {missing[0]} has no footprint: materialize trajectories and footprints first"
+            )
         ordered = [outcomes[i] for i in ids]
-        entry = spool.indices.itemsize + spool.data.itemsize
-        require_space(path, spool.size * entry + 8 * ny * nx + 500 * len(ids) + (1 << 20))
+        indptr = spool.close_rows(len(ids))
+        require_space(path, spool.n_bytes + 8 * ny * nx + 500 * len(ids) + (1 << 20))
         with h5netcdf.File(path, "w") as file:
             _write(file, scene, ordered, indptr, row_sum, spool, (first_hour, n_hours))
-            file.attrs["stilt_key"] = key
+            file.attrs["stilt_key"] = jacobian_key(seen, scene)
             for name, value in attributes.items():
                 file.attrs[name] = value
     report.add_part(ordered, path.stat().st_size, int(indptr[-1]))
@@ -133,9 +145,13 @@ def build_jacobian(
 def _parts(
     scene: Scene, shards: Mapping[str, Sequence[Batch]], shelf_of: Callable[[str], Shelf]
 ) -> Iterator[FootprintFile]:
-    """Open the footprint files of a scene, one after the other."""
-    for batch in (b for members in shards.values() for b in members):
-        part = read_part(shelf_of(batch.shard), batch, scene.footprint)
+    """Open the footprint files of a scene, one after the other, the next ones being fetched meanwhile."""
+    shelf_of = kept(shelf_of, shards)
+
+    def read(batch: Batch) -> FootprintFile | None:
+        return read_part(shelf_of(batch.shard), batch, scene.footprint, whole=True)
+
+    for batch, part in ahead(read, (b for members in shards.values() for b in members)):
         if part is None:
             raise IncompleteError(
                 f"footprints of shard {batch.shard} are missing or were made with other inputs ({batch.name}.nc): "
@@ -145,50 +161,56 @@ def _parts(
         part.close()
 
 
-def _survey(
-    scene: Scene, shards: Mapping[str, Sequence[Batch]], shelf_of: Callable[[str], Shelf]
-) -> tuple[dict[str, Outcome], dict[str, int], str]:
-    """Return every receptor's outcome and number of entries, each once, and the jacobian's key."""
-    outcomes: dict[str, Outcome] = {}
-    entries: dict[str, int] = {}
-    seen = []
-    for part in _parts(scene, shards, shelf_of):
-        seen.append(part)
-        for outcome, count in zip(part.outcomes, np.diff(part.indptr).tolist(), strict=True):
-            if outcome.receptor in outcomes:
-                raise IncompleteError(f"receptor {outcome.receptor} has two footprints: materialize footprints again")
-            outcomes[outcome.receptor], entries[outcome.receptor] = outcome, count
-    if missing := [r.id for r in scene.receptor_list if r.id not in outcomes]:
-        raise IncompleteError(f"receptor {missing[0]} has no footprint: materialize trajectories and footprints first")
-    return outcomes, entries, jacobian_key(seen, scene)
-
-
 class _Spool:
-    """Entries on disk, at their places in the matrix."""
+    """Entries on disk: added row by row as parts come, read in the order of the matrix."""
 
-    def __init__(self, directory: Path, size: int, n_columns: int) -> None:
-        kind: Any = np.int32 if n_columns < 2**31 else np.int64
-        self.size = size
-        self.indices = self._map(directory / "indices", kind, size)
-        self.data = self._map(directory / "data", np.float32, size)
+    def __init__(self, directory: Path, n_columns: int) -> None:
+        self.kind: Any = np.dtype(np.int32 if n_columns < 2**31 else np.int64)
+        self.size = 0
+        self._paths = (directory / "indices", directory / "data")
+        self._files = [path.open("wb") for path in self._paths]
+        self._rows: dict[int, tuple[int, int]] = {}
 
-    @staticmethod
-    def _map(path: Path, kind: Any, size: int) -> NDArray[Any]:
-        """Return an array on disk, its space taken at once: a mapped file that meets a full disk ends the process."""
-        n_bytes = max(size, 1) * np.dtype(kind).itemsize
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        return np.memmap(path, kind, "r+", shape=(max(size, 1),))
+    def add(self, row: int, columns: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Add a row's entries."""
+        self._rows[row] = (self.size, len(columns))
+        self._files[0].write(columns.astype(self.kind).data)
+        self._files[1].write(np.ascontiguousarray(values, np.float32).data)
+        self.size += len(columns)
 
-    def put(self, start: int, columns: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-        """Write a row's entries."""
-        self.indices[start : start + len(columns)] = columns
-        self.data[start : start + len(values)] = values
+    @property
+    def n_bytes(self) -> int:
+        """Size of all entries."""
+        return self.size * (int(self.kind.itemsize) + 4)
 
-    def blocks(self) -> Iterator[slice]:
-        """Yield the entries' places, a block at a time."""
+    def close_rows(self, n_rows: int) -> NDArray[np.int64]:
+        """End adding; return where each row of the matrix begins, and the last ends."""
+        self.close()
+        counts = [self._rows[row][1] for row in range(n_rows)]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()
+
+    def blocks(self, indptr: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.float32]]]:
+        """Yield places in the matrix, and their entries, a block at a time."""
+        if not self.size:  # nothing can be mapped
+            return
+        kinds = (self.kind, np.dtype(np.float32))
+        maps = [np.memmap(path, kind, "r") for path, kind in zip(self._paths, kinds, strict=True)]
         for start in range(0, self.size, _BLOCK):
-            yield slice(start, min(start + _BLOCK, self.size))
+            stop = min(start + _BLOCK, self.size)
+            block = [np.empty(stop - start, kind) for kind in kinds]
+            row = int(np.searchsorted(indptr, start, side="right")) - 1
+            while row < len(indptr) - 1 and (first := int(indptr[row])) < stop:
+                a, b = max(first, start), min(int(indptr[row + 1]), stop)
+                at = self._rows[row][0] + a - first
+                for out, entries in zip(block, maps, strict=True):
+                    out[a - start : b - start] = entries[at : at + b - a]
+                row += 1
+            yield slice(start, stop), block[0], block[1]
 
 
 def _write(
@@ -252,13 +274,13 @@ def _write(
         "compression_opts": 1,
         "shuffle": True,
     }
-    indices = file.create_variable("indices", ("nnz",), spool.indices.dtype, **options)
+    indices = file.create_variable("indices", ("nnz",), spool.kind, **options)
     indices.attrs["long_name"] = "column, (flux_time * ny + iy) * nx + ix, ascending in a row"
     data = file.create_variable("data", ("nnz",), "f4", **options)
     data.attrs.update({"long_name": "influence of a flux on an observation", "units": FOOT_UNITS})
-    for block in spool.blocks():
-        indices[block] = spool.indices[block]
-        data[block] = spool.data[block]
+    for block, columns, values in spool.blocks(indptr):
+        indices[block] = columns
+        data[block] = values
     file.attrs.update(
         {
             "Conventions": "CF-1.9",  # the first with 64-bit integers

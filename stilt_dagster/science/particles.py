@@ -8,12 +8,13 @@ and one :class:`Outcome` for every receptor of the batch, failed ones included.
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numba
 import numpy as np
@@ -505,8 +506,22 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
+#: A file of this machine, or an open one that may be elsewhere.
+Source = Path | BinaryIO
+
+
+def size_of(source: Source) -> int:
+    """Return the size of a file, bytes."""
+    return source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
+
+
 class ParticleFile:
     """A part file: its key, its outcomes, and its receptors' particles, a row group at a time.
+
+    Parameters
+    ----------
+    source : Path or BinaryIO
+        The file.
 
     Raises
     ------
@@ -514,9 +529,9 @@ class ParticleFile:
         If the file is not a complete part file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Source) -> None:
         try:
-            self._file = pq.ParquetFile(path, memory_map=False)
+            self._file = pq.ParquetFile(source, memory_map=False)
             self._lock = threading.Lock()
             meta = self._file.schema_arrow.metadata or {}
             extra = self._file.metadata.metadata or {}
@@ -524,9 +539,9 @@ class ParticleFile:
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
         except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
-            raise ValueError(f"{path} is not a complete particle file: {error}") from error
+            raise ValueError(f"{source} is not a complete particle file: {error}") from error
 
-        self.size = path.stat().st_size
+        self.size = size_of(source)
 
     @property
     def rows(self) -> int:
@@ -558,6 +573,10 @@ class ParticleFile:
         ids = column.dictionary.to_pylist()
         for start, stop in zip(starts, stops, strict=True):
             yield ids[codes[start]], table.slice(start, stop - start)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close(force=True)
 
 
 def positions(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:

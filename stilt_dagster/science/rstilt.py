@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stilt_dagster.science.batches import Batch, Shelf
+from stilt_dagster.science.batches import Batch, Shelf, kept
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints import FOOT_UNITS
 from stilt_dagster.science.footprints import read_part as read_footprints
@@ -63,10 +63,11 @@ def export_scene(
     IncompleteError
         Naming the shard that is missing.
     """
+    trajectories_of, footprints_of = kept(trajectories_of, shards), kept(footprints_of, shards)
     count = 0
     for batch in (b for members in shards.values() for b in members):
-        particles = read_trajectories(trajectories_of(batch.shard), batch)
-        footprints = read_footprints(footprints_of(batch.shard), batch, scene.footprint)
+        particles = read_trajectories(trajectories_of(batch.shard), batch, whole=True)
+        footprints = read_footprints(footprints_of(batch.shard), batch, scene.footprint, whole=True)
         if particles is None or footprints is None:
             raise IncompleteError(f"shard {batch.shard} of scene {scene.id} is not done: run the scene first")
         count += _write_particles(particles, directory / "particles")
@@ -74,6 +75,7 @@ def export_scene(
             if outcome.status == "ok":
                 _write_footprint(scene, receptor, footprints.foot(k), directory / "footprints")
         footprints.close()
+        particles.close()
     return count
 
 

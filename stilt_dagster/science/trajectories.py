@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
-from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, run_shards
+from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, kept, run_shards
 from stilt_dagster.science.errors import TRANSIENT, SimulationFailed
 from stilt_dagster.science.hysplit import TransportSettings
 from stilt_dagster.science.particles import Outcome, ParticleFile, Particles, ParticleWriter, to_table
@@ -76,6 +76,7 @@ class _TrajectoryPart:
         self._shelf = shelf
         self._run = run
         self.path = scratch / f"{batch.shard}-{batch.name}.parquet"
+        self._done = done
         self._writer = ParticleWriter(self.path, batch.key)
         self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
         self._tables: Iterator[tuple[str, pa.Table]] = done.tables() if done else iter(())
@@ -100,15 +101,22 @@ class _TrajectoryPart:
             assert name == kept, "kept receptors come in the order they were written"
             self._writer.add(self._kept[kept], table)
 
-    def close(self) -> None:
-        """Publish the file."""
+    def close(self) -> Callable[[], None]:
+        """Finish the file; return what publishes it."""
         self._keep_until(None)
         self._writer.close()
-        _count(self._report, ParticleFile(self.path))
-        self._shelf.put(self.path, f"{self._batch.name}.parquet")
+        self._let_go()
+        with closing(ParticleFile(self.path)) as part:
+            _count(self._report, part)
+        return partial(self._shelf.put, self.path, f"{self._batch.name}.parquet")
+
+    def _let_go(self) -> None:
+        if self._done is not None:
+            self._done.close()
 
     def abort(self) -> None:
         """Drop the file."""
+        self._let_go()
         self._writer.abort()
         self.path.unlink(missing_ok=True)
 
@@ -117,16 +125,30 @@ def _count(report: Report, part: ParticleFile) -> None:
     report.add_part(part.outcomes, part.size, part.rows)
 
 
-def read_part(shelf: Shelf, batch: Batch) -> ParticleFile | None:
-    """Return the part file of a batch, or None if it is missing, damaged, or was made with other inputs."""
-    path = shelf.get(f"{batch.name}.parquet")
-    if path is None:
-        return None
+def read_part(shelf: Shelf, batch: Batch, *, whole: bool = False) -> ParticleFile | None:
+    """Return the part file of a batch, or None if it is missing, damaged, or was made with other inputs.
+
+    Parameters
+    ----------
+    shelf : Shelf
+        Its folder.
+    batch : Batch
+        The batch.
+    whole : bool
+        All of it will be read; else how its receptors ended, mostly, which of a remote file is a fraction.
+    """
     with suppress(ValueError):
-        part = ParticleFile(path)
+        part = shelf.open(f"{batch.name}.parquet", ParticleFile, whole=whole)
+        if part is None:
+            return None
         if part.key == batch.key and [o.receptor for o in part.outcomes] == [r.id for r in batch.receptors]:
             return part
+        part.close()
     return None
+
+
+def _n_ok(part: ParticleFile) -> int:
+    return sum(o.status == "ok" for o in part.outcomes)
 
 
 def simulate_shards(
@@ -174,13 +196,22 @@ def simulate_shards(
     def run(receptor: Receptor) -> Result:
         return simulate(receptor, settings, meteorology, engine)
 
-    def begin(batch: Batch) -> tuple[_TrajectoryPart | None, int]:
+    shelf_of = kept(shelf_of, shards)
+
+    def find(batch: Batch) -> ParticleFile | None:
         found = None if rerun else read_part(shelf_of(batch.shard), batch)
-        n_ok = sum(o.status == "ok" for o in found.outcomes) if found else 0
+        if found is None or _n_ok(found) in (0, len(batch.receptors)):
+            return found
+        found.close()  # what succeeded goes into the file that takes its place
+        return read_part(shelf_of(batch.shard), batch, whole=True)
+
+    def begin(batch: Batch, found: ParticleFile | None) -> tuple[_TrajectoryPart | None, int]:
+        n_ok = _n_ok(found) if found else 0
         if found is not None and n_ok == len(batch.receptors):
-            _count(report, found)
+            with closing(found):
+                _count(report, found)
             return None, n_ok
         return _TrajectoryPart(batch, found, run, shelf_of(batch.shard), scratch, report), n_ok
 
-    run_shards(shards, begin, shelf_of, ".parquet", report, workers=workers, stop=engine.stop, progress=progress)
+    run_shards(shards, find, begin, shelf_of, ".parquet", report, workers=workers, stop=engine.stop, progress=progress)
     return report
