@@ -56,10 +56,13 @@ def _errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except Exception as error:
-        if not type(error).__module__.startswith("sqlalchemy"):
+        if type(error).__module__.split(".")[0] not in ("sqlalchemy", "dagster_postgres", "psycopg2"):
             raise
         home = os.environ.get("DAGSTER_HOME")
-        what = " ".join(str(error).split("\n")[0].split())
+        first = error
+        while cause := first.__cause__ or first.__context__:
+            first = cause
+        what = " ".join(str(first).split("\n")[0].split())
         typer.echo(f"error: the Dagster instance in DAGSTER_HOME {home} cannot be used: {what}", err=True)
         raise typer.Exit(2) from None
 

@@ -12,7 +12,7 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.client import DagsterK8sAPIRetryLimitExceeded, DagsterK8sUnrecoverableAPIError
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id, get_user_defined_k8s_config
-from kubernetes.client import ApiException
+from kubernetes.client import ApiException, V1PodStatus
 from urllib3.exceptions import HTTPError
 
 from stilt_dagster.cluster.runs import ASSET_TAG, SCENE_TAG, coverage, size_of_run
@@ -143,37 +143,43 @@ class AssetPodLauncher(K8sRunLauncher):
         Dagster asks when it gives a run up. One that never started is deleted, or its pod would hold its place in the
         quota, have a node made for it, and start a run that is over.
         """
-        name, namespace = get_job_name_from_run_id(run.run_id), self.job_namespace
-        why = self._why(name, namespace)
-        details = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
-        if run.status is dg.DagsterRunStatus.STARTING:
-            self._api_client.delete_job(job_name=name, namespace=namespace)
-        return "\n".join(text for text in (why, details) if text)
+        job = get_job_name_from_run_id(run.run_id)
+        try:
+            pods = self._api_client.get_pods_in_job(job, self.job_namespace)
+            if not pods:  # Dagster's launcher cannot describe a Job that was never started
+                return self._why_no_pod(job)
+            details = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
+            return "\n".join(text for text in (_why(pods[-1].status), details) if text)
+        finally:
+            if run.status is dg.DagsterRunStatus.STARTING:
+                self._api_client.delete_job(job_name=job, namespace=self.job_namespace)
 
-    def _why(self, job: str, namespace: str) -> str:
-        """Return in one line what keeps or ended a Job's pod; empty if nothing is known."""
-        core = self._api_client.core_api
-        pods = core.list_namespaced_pod(namespace, label_selector=f"job-name={job}").items
-        if not pods:
-            events = core.list_namespaced_event(namespace, field_selector=f"involvedObject.name={job}").items
-            failed = [e.message for e in events if e.type == "Warning"]
-            return f"Kubernetes made no pod for Job {job}: {failed[-1]}" if failed else ""
-        status = pods[-1].status
-        for condition in status.conditions or []:
-            if condition.reason == "Unschedulable":
-                return (
-                    f"No node has room for the pod: {condition.message}. Ask for less (run tags stilt/cpu, "
-                    "stilt/memory, stilt/ephemeral-storage), or enlarge the node pool"
-                )
-        if status.reason in ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated", "NodeShutdown"):
-            return f"The pod was taken away ({status.reason}): {status.message or 'its node went'}"
-        for container in status.container_statuses or []:
-            state = container.state
-            if state.waiting and state.waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
-                message = state.waiting.message or ""
-                return f"The pod's container cannot start ({state.waiting.reason}): {message or container.image}"
-            if state.terminated and state.terminated.reason == "OOMKilled":
-                return "The pod ran out of memory (OOMKilled): a retry gets half as much again; or set stilt/memory"
-            if state.terminated and state.terminated.exit_code:
-                return f"The pod ended with exit code {state.terminated.exit_code} ({state.terminated.reason})"
-        return ""
+    def _why_no_pod(self, job: str) -> str:
+        """Return in one line why a Job has no pod."""
+        events = self._api_client.core_api.list_namespaced_event(
+            self.job_namespace, field_selector=f"involvedObject.name={job}"
+        )
+        failed = [event.message for event in events.items if event.type == "Warning"]
+        return f"Kubernetes made no pod for Job {job}" + (f": {failed[-1]}" if failed else "")
+
+
+def _why(status: V1PodStatus) -> str:
+    """Return in one line what keeps or ended a pod; empty if nothing is known."""
+    for condition in status.conditions or []:
+        if condition.reason == "Unschedulable":
+            return (
+                f"No node has room for the pod: {condition.message}. Ask for less (run tags stilt/cpu, "
+                "stilt/memory, stilt/ephemeral-storage), or enlarge the node pool"
+            )
+    if status.reason in ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated", "NodeShutdown"):
+        return f"The pod was taken away ({status.reason}): {status.message or 'its node went'}"
+    for container in status.container_statuses or []:
+        state = container.state
+        if state.waiting and state.waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+            message = state.waiting.message or ""
+            return f"The pod's container cannot start ({state.waiting.reason}): {message or container.image}"
+        if state.terminated and state.terminated.reason == "OOMKilled":
+            return "The pod ran out of memory (OOMKilled): a retry gets half as much again; or set stilt/memory"
+        if state.terminated and state.terminated.exit_code:
+            return f"The pod ended with exit code {state.terminated.exit_code} ({state.terminated.reason})"
+    return ""
