@@ -7,7 +7,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export STILT_STORE ?= $(CURDIR)/data
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help demo test test-fast check dev install lock benchmark clean
+.PHONY: help demo test test-fast test-cluster cluster image check dev install lock benchmark clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -30,11 +30,21 @@ demo: install ## Run a whole scene on real HYSPLIT, with no network.
 dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
 
-test: install ## Run all tests.
-	$(BIN)/python -m pytest
+test: install ## Run all tests that need no cluster.
+	$(BIN)/python -m pytest -m "not cluster"
+
+test-cluster: install ## Run the tests on a real Kubernetes control plane; the first time, it is built (root, Debian).
+	stilt_dagster_tests/harness/build_kubernetes.sh
+	$(BIN)/python -m pytest -m cluster
+
+cluster: install ## Have a control plane, object storage and Postgres here, until Ctrl-C.
+	$(BIN)/python -m stilt_dagster_tests.harness
+
+image: ## Build the images, without a registry (root, Debian); docs/image.md says how with one.
+	deploy/build-image
 
 test-fast: install ## Run the tests that take less than half a minute each.
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not cluster"
 
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .
@@ -44,8 +54,13 @@ check: install ## Lint, format, types.
 benchmark: install ## Measure the figures of docs/measurements.md.
 	$(BIN)/python benchmarks/scene.py
 
-lock: ## Pin exact versions of everything setup.py names.
-	uv pip compile setup.py --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate
+IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28
+
+lock: ## Pin exact versions of everything setup.py names, and of the images' part of it.
+	$(LOCK) --extra dev --extra web --universal -o requirements.lock
+	$(IMAGE_LOCK) --extra web --extra image -c requirements.lock -o deploy/requirements-web.lock
+	$(IMAGE_LOCK) --extra image -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
 
 clean: ## Remove the virtual environment, the demo's store and the instance.
 	rm -rf $(VENV) data .dagster

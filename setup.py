@@ -47,6 +47,7 @@ setup(
         "xarray>=2025.1",
     ],
     extras_require={
+        "image": ["dumb-init>=1.2.5"],
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
             "compliance-checker>=5.1",
@@ -63,7 +64,7 @@ setup(
             "ruff>=0.9",
             "setuptools>=75",
             "types-PyYAML>=6.0",
-        ]
+        ],
     },
     entry_points={"console_scripts": ["stilt-dagster = stilt_dagster.cli:main"]},
 )
