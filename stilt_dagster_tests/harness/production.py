@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 import urllib.error
@@ -74,6 +73,13 @@ _STOP_SENSOR = "mutation Stop($id: String) { stopSensor(id: $id) { __typename } 
 _SENSOR = (
     "query Sensor($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState { id } } } }"
 )
+
+#: Something of the storages of runs, events and sensors.
+_EVERY_STORAGE = """{
+  runsOrError(limit: 1) { __typename }
+  assetsOrError(limit: 1) { ... on AssetConnection { nodes { assetMaterializations(limit: 1) { runId } } } }
+  instance { daemonHealth { allDaemonStatuses { healthy } } }
+}"""
 
 MESSAGES = """
 query Messages($runId: ID!) {
@@ -353,7 +359,15 @@ class Production:
         state = self.query(_SENSOR, {"s": selector})["sensorOrError"]["sensorState"]["id"]
         self.query(_STOP_SENSOR, {"id": state})
 
-    def end_daemon(self) -> None:
-        """End the daemon in good order."""
-        assert self._daemon is not None
-        self._daemon.stop(signal.SIGTERM)
+    def wake(self) -> None:
+        """Have the webserver replace connections that a restarted database has cut: one question fails for each."""
+
+        def answers() -> bool:
+            try:
+                self.query(_EVERY_STORAGE)
+            except OSError:
+                return False
+            return True
+
+        for _ in range(3):
+            wait_for("the webserver", answers)
