@@ -84,9 +84,9 @@ def ui(project: Project) -> Iterator[Ui]:
         server.wait(lambda: server.query("{ version }"), 60)
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGINT)  # SIGTERM it does not end on
         try:
-            process.wait(30)
+            process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         log.close()

@@ -18,6 +18,8 @@ from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.process_node import ProcessNode
 from stilt_dagster_tests.harness.processes import Unavailable, wait_for
 
+pytestmark = pytest.mark.cluster
+
 FOREVER = "while :; do sleep 0.1; done"
 
 
