@@ -168,9 +168,9 @@ def simulations(scratch: Path, run: int | None = None) -> list[int]:
             if (entry / "comm").read_text().strip() != "hycs_std":
                 continue
             place = os.readlink(entry / "cwd")
-            if place.startswith(f"{scratch}/") and (run is None or f"-{run}-" in place):
-                if (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                    found.append(int(entry.name))
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z" and place.startswith(f"{scratch}/") and (run is None or f"-{run}-" in place):
+                found.append(int(entry.name))
     return found
 
 
@@ -186,12 +186,12 @@ class Parts:
         Names and generations that were put there damaged.
     failed : set of (str, str)
         Those that hold failed receptors, which another run tries again.
-    taken : set of str
-        Names of parts that were removed to give the scene work again.
     replaced : Counter of str
         Parts replaced, by cause.
     without_cause : list of str
         Those that were for none.
+    vanished : list of str
+        Those that were there and are not.
     """
 
     bucket: Bucket
@@ -203,16 +203,17 @@ class Parts:
     without_cause: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _was_doubled: bool = False
 
     def look(self) -> None:
         """Take note of what has changed since the last look."""
-        doubled = self.is_doubled()
         with self.lock:
             try:
                 found = {k: v for k, v in self.bucket.generations().items() if "/part-" in k}
             except (OSError, ValueError):
                 return  # the server is down
-            doubled = doubled or self.is_doubled()
+            # What is seen now was written since the last look, also by a run that has ended meanwhile.
+            doubled, self._was_doubled = self._was_doubled or self.is_doubled(), self.is_doubled()
             for name in self.now.keys() - found.keys():
                 self.vanished.append(name)
                 del self.now[name]
@@ -385,10 +386,8 @@ class Trial:
             lines = [line for line in text.splitlines() if line.startswith("error: ")]
             self.ends[f"error ({code})"] += 1
             print(f"  a run ended with {code}: {lines[-1] if lines else text[-600:]}", flush=True)
-        if "Traceback" in text and run.ended_by != "SIGTERM of the run":
-            self.problems.append(f"traceback in {run.log.name}: {text[-1500:]}")
-        elif "Traceback" in text:
-            self.problems.append(f"traceback after SIGTERM in {run.log.name}: {text[-1500:]}")
+        if "Traceback" in text:
+            self.problems.append(f"a traceback, the run ended by {run.ended_by or code}: {text[-3000:]}")
 
     def start(self, *, wait: bool = True) -> Run:
         """Start a run, and wait until it asks the store for something."""
@@ -608,6 +607,11 @@ def variables(image: bytes) -> dict[str, np.ndarray]:
         return {name: v[...] for name, v in file.variables.items()}
 
 
+def texts(values: np.ndarray) -> list[str]:
+    """Return a variable of text."""
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
+
+
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Return whether arrays are equal, in type too; NaN is equal to NaN."""
     return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
@@ -634,11 +638,11 @@ def verdict(trial: Trial, local: Path, status: dict[str, Any]) -> list[str]:
 
     expected = variables((local / "jacobian" / f"{SCENE}.nc").read_bytes())
     found = variables(trial.bucket.read(f"jacobian/{SCENE}.nc"))
-    ids = [str(v) for v in expected["obs_id"].tolist()]
+    ids = texts(expected["obs_id"])
     names = set(trial.bucket.generations())
     kinds = {kind: [n for n in names if n.startswith(f"{kind}/")] for kind in ("trajectories", "footprints")}
     counts = {kind: rows_of(trial.bucket, iter(members)) for kind, members in kinds.items()}
-    counts["jacobian"] = Counter(str(v) for v in found["obs_id"].tolist())
+    counts["jacobian"] = Counter(texts(found["obs_id"]))
     lost = {kind: sum(rows[i] == 0 for i in ids) for kind, rows in counts.items()}
     doubled = {kind: sum(n > 1 for n in rows.values()) for kind, rows in counts.items()}
     unequal = sorted(

@@ -92,6 +92,14 @@ def pooled(instance: dg.DagsterInstance, url: str) -> dg.DagsterInstance:
     return instance
 
 
+class Refused(Exception):
+    """The run is one its asset fails."""
+
+
+class Killed(Exception):
+    """The pod was killed."""
+
+
 class Player:
     """Writes what a run's pod would.
 
@@ -118,7 +126,16 @@ class Player:
         self.rows = 0
 
     def begin(self, run: dg.DagsterRun) -> float:
-        """Write the rows up to the start of the step; return when the run was reported started."""
+        """Write the rows up to the start of the step; return when the run was reported started.
+
+        Raises
+        ------
+        Refused
+            If the run covers several scenes, as its asset would.
+        """
+        first, last = (run.tags.get(f"dagster/asset_partition_range_{side}", "|") for side in ("start", "end"))
+        if first.partition("|")[0] != last.partition("|")[0]:
+            raise Refused(f"a run covers the shards of one scene, not {first} to {last}")
         recording = self._recording(run)
         return self._write(run, recording, recording.first)
 
@@ -154,10 +171,6 @@ class Player:
                 if event is not None and event.event_type is dg.DagsterEventType.RUN_START:
                     started = time.time()
         return started
-
-
-class Killed(Exception):
-    """The pod was killed."""
 
 
 @dataclass
@@ -329,6 +342,10 @@ class PlayedNodes:
         except Killed:
             life.ended = time.time()
             life.outcome, code = "Failed", 137
+        except Refused as reason:
+            self._player.instance.report_run_failed(life.run, str(reason))
+            life.ended = time.time()
+            life.outcome, code = "Failed", 1
         ended = {
             "exitCode": code, "reason": "Error" if code else "Completed", "startedAt": begin, "finishedAt": _now(),
         }  # fmt: skip
