@@ -688,6 +688,7 @@ def main() -> int:
         server.proxy() as proxy,
     ):
         directory = Path(tmp).resolve()
+        proxy._server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # of a killed client
         weather = Weather(speed=15.0, direction=270.0)
         make_meteorology(
             directory / "met", "2023-07-14T18:00", 30, (-112.7, 40.0, -111.5, 41.0), weather, spacing_km=2.0

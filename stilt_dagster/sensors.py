@@ -2,8 +2,9 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -26,6 +27,9 @@ BREAKER = 20
 
 #: Scenes a tick looks at: registered since the last, of finished runs since the last, and in turn of all.
 REGISTERED, FINISHED, IN_TURN = 100, 200, 25
+
+#: How long a tick looks at scenes: Dagster ends it after 60 s, and a scene of 100,000 receptors takes two.
+SECONDS = 20.0
 
 #: Runs whose end was noted a moment late are looked at twice rather than never.
 _OVERLAP = timedelta(seconds=10)
@@ -54,11 +58,14 @@ class Position:
         When the last run seen had finished, s since 1970.
     turn : str
         Where the round of all scenes is.
+    left : list of str
+        Scenes the last look had no time for.
     """
 
     registered: int = 0
     finished: float = 0.0
     turn: str = ""
+    left: list[str] = field(default_factory=list)
 
 
 @dg.sensor(
@@ -84,12 +91,16 @@ def carry_on(
         _LOG.error(message)
         return dg.SkipReason(message)
     position = Position(**json.loads(context.cursor)) if context.cursor else Position()
-    scenes = list(dict.fromkeys(_moved(instance, position)))
+    scenes = position.left or list(dict.fromkeys(_moved(instance, position)))
     engine = transport_engine.open().version
     record = read_record(instance, scenes)
     under_way = _under_way(instance, scenes)
     requests = []
-    for name in scenes:
+    end = time.monotonic() + SECONDS
+    for k, name in enumerate(scenes):
+        position.left = scenes[k:]
+        if time.monotonic() > end:
+            break
         try:
             scene = store.store.scene(name)
         except UserError as error:
@@ -97,6 +108,8 @@ def carry_on(
             continue
         load, tags = load_of(instance, name)
         requests += [_request(step, tags) for step in next_steps(scene, record, engine, load) if not under_way(step)]
+    else:
+        position.left = []
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(asdict(position)))
 
 

@@ -114,19 +114,19 @@ def raise_if_too_many_failed(scene: Scene, report: Report) -> None:
 
 @contextmanager
 def progress(context: dg.AssetExecutionContext, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress: a bar in a terminal, else a log line every tenth of the way, so that events stay few."""
+    """Show progress: a bar in a terminal, else a log line every quarter of the way, so that events stay few."""
     if sys.stderr.isatty():
         columns = (TextColumn(f"{what:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
-    tenths = 0
+    quarters = 0
 
     def log(done: int, total: int) -> None:
-        nonlocal tenths
-        if total and (now := 10 * done // total) > tenths:
-            tenths = now
+        nonlocal quarters
+        if total and (now := 4 * done // total) > quarters:
+            quarters = now
             context.log.info(f"{what}: {done} of {total} receptors")
 
     yield log

@@ -121,17 +121,17 @@ class AssetPodLauncher(K8sRunLauncher):
         """
         name, namespace = get_job_name_from_run_id(run.run_id), self.job_namespace
         try:
-            self._api_client.batch_api.read_namespaced_job_status(name, namespace)
+            status = self._api_client.batch_api.read_namespaced_job_status(name, namespace).status
         except ApiException as error:
             if error.status == 404:
                 return CheckRunHealthResult(WorkerStatus.FAILED, f"Job {name} is gone: it was deleted")
             return self._unanswered(run, error)
         except HTTPError as error:
             return self._unanswered(run, error)
-        health: CheckRunHealthResult = super().check_run_worker_health(run)
-        if health.status is WorkerStatus.UNKNOWN:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, health.msg)
-        return health
+        if status.active or not (status.failed or status.succeeded):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        # A run that is over is not asked about: its pod ended before it did.
+        return CheckRunHealthResult(WorkerStatus.FAILED, "the pod ended before the run did")
 
     def _unanswered(self, run: dg.DagsterRun, error: Exception) -> CheckRunHealthResult:
         _LOG.warning("run %s: the Kubernetes API does not answer (%s); looking again", run.run_id, type(error).__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunsFilter
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES, RunsFilter
 from dagster._core.storage.tags import PRIORITY_TAG, WILL_RETRY_TAG
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
@@ -60,9 +60,13 @@ class CoreQueue(QueuedRunCoordinator):
         if not run.asset_selection and context.workspace is not None:
             made_by_job = frozenset(context.workspace.asset_graph.get_materialization_asset_keys_for_job(run.job_name))
         covers = coverage(run, made_by_job)
-        runs = [run] if len(covers.assets) < 2 else split(self._instance, run, covers, context.workspace)
-        first, *_ = [self._submit(one, context, made_by_job) for one in runs]
-        return first
+        if len(covers.assets) < 2 and covers.scene == covers.last_scene:
+            return self._submit(run, context, made_by_job)
+        runs = split(self._instance, run, covers, context.workspace)
+        for one in runs:
+            if one.status is dg.DagsterRunStatus.NOT_STARTED:
+                self._submit(one, context, made_by_job)
+        return self._current(runs[0])
 
     def _submit(
         self, run: dg.DagsterRun, context: SubmitRunContext, made_by_job: frozenset[dg.AssetKey] | None
@@ -124,9 +128,20 @@ class CoreQueue(QueuedRunCoordinator):
         waiting = self._instance.get_runs(
             RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={WAITS_TAG: "yes"}), limit=_HEAD, ascending=True
         )
+        states = (
+            {
+                run.run_id: run.status
+                for run in self._instance.get_runs(RunsFilter(run_ids=[run.tags[AFTER_TAG] for run in waiting]))
+            }
+            if waiting
+            else {}
+        )
         for run in waiting:
             before = run.tags[AFTER_TAG]
-            outcome = self._outcome(before)
+            state = states.get(before)
+            if state in NOT_FINISHED_STATUSES:
+                continue
+            outcome = "done" if state is dg.DagsterRunStatus.SUCCESS else self._outcome(before)
             if outcome == "done":
                 self._instance.add_run_tags(run.run_id, {WAITS_TAG: "no"})
             elif outcome == "failed":

@@ -34,11 +34,14 @@ class Coverage:
         The scene; empty if it is of none.
     share : float
         Share of the scene's shards.
+    last_scene : str
+        The last of a range of scenes; the scene itself in all but large backfills.
     """
 
     assets: tuple[str, ...]
     scene: str
     share: float
+    last_scene: str
 
 
 def coverage(run: dg.DagsterRun, assets: frozenset[dg.AssetKey] | None = None) -> Coverage:
@@ -57,11 +60,11 @@ def coverage(run: dg.DagsterRun, assets: frozenset[dg.AssetKey] | None = None) -
     start = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition") or ""
     end = tags.get("dagster/asset_partition_range_end") or start
     scene, _, first = start.partition("|")
-    _, _, last = end.partition("|")
+    last_scene, _, last = end.partition("|")
     share = 1.0
     if first.isdigit() and last.isdigit():
         share = max(int(last) - int(first) + 1, 1) / _SHARDS
-    return Coverage(tuple(a for a in ORDER if a in names), scene, share)
+    return Coverage(tuple(a for a in ORDER if a in names), scene, share, last_scene)
 
 
 def load_of(instance: dg.DagsterInstance, scene: str) -> tuple[Load, dict[str, str]]:

@@ -110,10 +110,15 @@ class Size:
     def resources(self) -> dict[str, dict[str, str]]:
         """Return it as a container's ``resources``.
 
-        CPU has no limit: a pod that starts Python on an idle node may use it, and none is throttled in its last second.
+        The limit on CPU is also what tells the pool how many simulations to run: without, it would be as many as the
+        node has cores, in memory for fewer.
         """
-        amounts = {"memory": f"{_mib(self.memory)}Mi", "ephemeral-storage": f"{_mib(self.disk)}Mi"}
-        return {"requests": {"cpu": f"{math.ceil(self.cpu * 1000)}m", **amounts}, "limits": amounts}
+        amounts = {
+            "cpu": f"{math.ceil(self.cpu * 1000)}m",
+            "memory": f"{_mib(self.memory)}Mi",
+            "ephemeral-storage": f"{_mib(self.disk)}Mi",
+        }
+        return {"requests": amounts, "limits": dict(amounts)}
 
 
 def _mib(amount: int) -> int:

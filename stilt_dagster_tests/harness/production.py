@@ -265,13 +265,12 @@ class Production:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
-    def backfill(self, scenes: list[str]) -> str:
-        """Materialize all assets of scenes, as the UI's backfill does; return the backfill's id."""
+    def backfill(self, scenes: list[str], assets: tuple[str, ...] = tuple(_JOBS)) -> str:
+        """Materialize assets of scenes, as the UI's backfill does; return the backfill's id."""
         by_scene = {"ranges": [{"start": s, "end": s} for s in scenes]}
         by_shard = {"ranges": [{"start": f"{s}|00", "end": f"{s}|15"} for s in scenes]}
         sharded = {"trajectories", "footprints"}
-        chain = ("receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian")
-        wanted = [{"assetKey": {"path": [a]}, "partitions": by_shard if a in sharded else by_scene} for a in chain]
+        wanted = [{"assetKey": {"path": [a]}, "partitions": by_shard if a in sharded else by_scene} for a in assets]
         launched = self.query(BACKFILL, {"params": {"partitionsByAssets": wanted}})["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
