@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -70,6 +74,20 @@ def run_scene(
     """
     version = engine_version()
     register_scene(instance, store, store.scene(scene))  # a spec whose registration was cut short has no partition yet
+    with _interrupts() as check:
+        _run_jobs(instance, store, scene, version, everything, say, check)
+    return scene_status(store, scene, version)
+
+
+def _run_jobs(
+    instance: dg.DagsterInstance,
+    store: Store,
+    scene: str,
+    version: str,
+    everything: bool,
+    say: Callable[[str], None],
+    check: Callable[[], None],
+) -> None:
     rerun = {"config": {"rerun": "all" if everything else "missing"}}
     for job, assets in RUNS:
         status = scene_status(store, scene, version)
@@ -91,8 +109,35 @@ def run_scene(
             raise UserError(_last_cause(error)) from error
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
+        check()
         say(f"{job}: {', '.join(assets)} done")
-    return scene_status(store, scene, version)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Give what raises KeyboardInterrupt if the process was told to end.
+
+    Dagster takes signals over while it runs a job, and forgets one that comes after the job's last step; Python itself
+    notes them all where it is told to.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    noted, noting = socket.socketpair()
+    with noted, noting:
+        noted.setblocking(False)
+        noting.setblocking(False)
+
+        def check() -> None:
+            with suppress(BlockingIOError):
+                if {signal.SIGINT, signal.SIGTERM} & set(noted.recv(4096)):
+                    raise KeyboardInterrupt
+
+        before = signal.set_wakeup_fd(noting.fileno(), warn_on_full_buffer=False)
+        try:
+            yield check
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _last_cause(error: DagsterMaxRetriesExceededError) -> str:

@@ -165,3 +165,22 @@ def test_a_store_that_fills_up_is_one_line_and_goes_on_when_there_is_room(projec
         assert project.status(SCENE)["ok"] == 9
     finally:
         subprocess.run(["umount", str(project.store)], check=False)
+
+
+def test_a_signal_that_dagster_forgets_ends_a_run_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes between a job's last step and its end."""
+    import dagster as dg
+    from dagster._utils.interrupts import capture_interrupts
+
+    from stilt_dagster import runs
+    from stilt_dagster.resources import Store
+
+    class Job:
+        def execute_in_process(self, **options: object) -> None:
+            with capture_interrupts():
+                os.kill(os.getpid(), signal.SIGINT)
+
+    project.cli("scene", "add", project.scene_file())
+    monkeypatch.setattr(type(runs.defs), "resolve_job_def", lambda self, name: Job())
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(KeyboardInterrupt):
+        runs.run_scene(instance, Store(str(project.store)), SCENE)
