@@ -63,7 +63,10 @@ def attempt(production: Production, register: Register) -> Attempt:
     return Attempt(production, register(**LONG))
 
 
-@pytest.mark.parametrize("how", ["kill_pod", "oom_kill", "evict", "sigterm_pod"])
+_SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("oom_kill", "evict")]
+
+
+@pytest.mark.parametrize("how", ["kill_pod", "sigterm_pod", *_SLOW])
 def test_a_pod_that_is_taken_away(
     how: str, attempt: Attempt, production: Production, local: Local, tmp_path: Path
 ) -> None:
@@ -96,6 +99,7 @@ def second_node(production: Production) -> Iterator[ProcessNode]:
         production.core.patch_node(production.node.name, {"spec": {"unschedulable": None}})
 
 
+@pytest.mark.slow
 def test_a_lost_node(
     second_node: ProcessNode, attempt: Attempt, production: Production, local: Local, tmp_path: Path
 ) -> None:
@@ -115,6 +119,7 @@ def test_a_restarted_api_server_neither_fails_nor_doubles_a_run(
     attempt.check(local(**LONG), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_restarted_database(attempt: Attempt, production: Production, local: Local, tmp_path: Path) -> None:
     production.postgres.restart()
 
@@ -130,6 +135,7 @@ def test_a_restarted_database(attempt: Attempt, production: Production, local: L
     attempt.check(local(**LONG), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_for_a_while(
     attempt: Attempt, production: Production, local: Local, tmp_path: Path
 ) -> None:
@@ -140,6 +146,7 @@ def test_a_store_that_does_not_answer_for_a_while(
     attempt.check(local(**LONG), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_launched_twice(attempt: Attempt, production: Production, local: Local, tmp_path: Path) -> None:
     """A second pod of a run that has one: what a controller does that lost sight of the first."""
     job = production.job_of(attempt.run)
@@ -156,6 +163,7 @@ def test_a_run_launched_twice(attempt: Attempt, production: Production, local: L
     attempt.check(local(**LONG), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_killed(attempt: Attempt, production: Production, local: Local, tmp_path: Path) -> None:
     production.kill_daemon()
     queued = production.launch("receptors", scene=attempt.scene)

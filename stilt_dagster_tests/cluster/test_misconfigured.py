@@ -60,6 +60,7 @@ def test_an_image_that_cannot_be_pulled(production: Production, register: Regist
         production.node.images = images
 
 
+@pytest.mark.slow
 def test_an_image_without_hycs_std(production: Production, register: Register, tmp_path: Path) -> None:
     scene = register()
     for asset in ("receptors", "meteorology_aggregate"):
@@ -71,12 +72,14 @@ def test_an_image_without_hycs_std(production: Production, register: Register, t
         told(production, run, "hycs_std", "x86-64")
 
 
+@pytest.mark.slow
 def test_a_pod_no_node_has_room_for(production: Production, register: Register) -> None:
     run = launch(production, register(), **{"stilt/cpu": "7000m", "stilt/memory": "900Gi"})
     told(production, run, "No node has room for the pod", "Insufficient memory", "stilt/memory")
     assert production.job_of(run) is None, "or a node would be made for it, for a run that is over"
 
 
+@pytest.mark.slow
 def test_a_quota_that_is_used_up(production: Production, register: Register) -> None:
     scene = register()
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
@@ -96,6 +99,7 @@ def test_a_daemon_without_rights(production: Production, register: Register) -> 
         production.rbac.patch_namespaced_role("stilt-daemon", NAMESPACE, {"rules": RULES})
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_missing(production: Production, register: Register) -> None:
     scene = register()
     secret = production.core.read_namespaced_secret("stilt-postgres", NAMESPACE)

@@ -133,6 +133,7 @@ def test_the_chain_carries_a_new_scene_to_its_jacobian(
     assert equal(arrays(production.fetch(f"jacobian/{scene}.nc", tmp_path / "jacobian.nc")), local())
 
 
+@pytest.mark.slow
 def test_a_backfill_of_twenty_scenes(production: Production, register: Register, local: Local, tmp_path: Path) -> None:
     """All artifacts are there, equal to a local run's; the cap on cores held; one pod an asset; nothing is left."""
     scenes = [register() for _ in range(20)]
