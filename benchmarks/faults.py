@@ -359,6 +359,7 @@ class Trial:
         self.problems: list[str] = []
         self.slowest_end = 0.0
         self.given_again = 0
+        self._completed = 0
         self._lasting: threading.Thread | None = None
         self._overlap: list[Run] = []
         self._counting = threading.Lock()
@@ -524,15 +525,10 @@ class Trial:
         told = 0
         while kinds or self.is_lasting:
             if not self.alive:
-                self.start()
-                if not self.alive:
-                    self._give_work(kinds)
-                    continue
-            time.sleep(self.gap(len(kinds)))
-            if not kinds:
-                continue
-            if not self.alive:
                 self._give_work(kinds)
+                self.start()
+            time.sleep(self.gap(len(kinds)))
+            if not kinds or not self.alive:
                 continue
             kind = next((k for k in kinds if not (k in LASTING and self.is_lasting)), None)
             if kind is None or (kind == "second run of the scene" and len(self.alive) > 1):
@@ -558,9 +554,10 @@ class Trial:
 
     def _give_work(self, kinds: list[str]) -> None:
         """Damage a fifth of the parts of a scene that is complete before all faults are; none of these counts."""
-        if self.ends["scene complete"] == self.given_again or not kinds:
+        if self.ends["scene complete"] == self._completed or not kinds:
             return
-        self.given_again = self.ends["scene complete"]
+        self._completed = self.ends["scene complete"]
+        self.given_again += 1
         for _ in range(self.n_parts // 5):
             self.parts.damage(self.rng)
 
