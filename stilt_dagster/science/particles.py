@@ -502,6 +502,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=["receptor"],
         column_encoding=encoding,
         store_decimal_as_integer=True,
+        write_page_checksum=True,  # a flipped bit is an error, not another number
         write_statistics=["receptor", "age"],
     )
 
@@ -531,7 +532,7 @@ class ParticleFile:
 
     def __init__(self, source: Source) -> None:
         try:
-            self._file = pq.ParquetFile(source, memory_map=False)
+            self._file = pq.ParquetFile(source, memory_map=False, page_checksum_verification=True)
             self._lock = threading.Lock()
             meta = self._file.schema_arrow.metadata or {}
             extra = self._file.metadata.metadata or {}
