@@ -41,6 +41,7 @@ setup(
         "rich>=13",
         "s3fs>=2025.2",
         "scipy>=1.14",
+        "shapely>=2.0",
         "typer>=0.15",
         "universal-pathlib>=0.2.6",
         "urllib3>=2",

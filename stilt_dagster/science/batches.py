@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import StoreUnavailable
 from stilt_dagster.science.particles import Outcome, Source
 from stilt_dagster.science.receptors import SHARDS, Receptor
-from stilt_dagster.science.scene import Scene, digest
+from stilt_dagster.science.scene import Scene
 from stilt_dagster.science.scratch import writing
+from stilt_dagster.science.spec import digest
 
 #: CPU seconds of simulation a batch holds, predicted: what a killed run may lose, a core.
 BATCH_CPU_SECONDS = 120.0

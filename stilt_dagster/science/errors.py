@@ -20,6 +20,18 @@ class SceneError(UserError):
     """A scene's spec, or a file it names, is not usable."""
 
 
+class RetrievalError(UserError):
+    """A retrieval's file, or what is configured for it, cannot be used."""
+
+
+class UnreadableError(RetrievalError):
+    """A retrieval's file cannot be opened: it may be on its way still, or damaged."""
+
+
+class BackgroundError(UserError):
+    """A concentration field cannot be used, or does not cover the scene."""
+
+
 class MeteorologyError(UserError):
     """The meteorology is missing, incomplete, damaged, or does not cover the scene."""
 

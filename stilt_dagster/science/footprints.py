@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 
 from stilt_dagster import __version__
 from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, kept, run_shards
+from stilt_dagster.science.column import operators
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.gridding import Footprint, Layer, calculate_footprint
 from stilt_dagster.science.particles import Outcome, ParticleFile, Source, positions, size_of
 from stilt_dagster.science.receptors import Receptor
-from stilt_dagster.science.scene import FootprintSettings, digest
+from stilt_dagster.science.scene import FootprintSettings, Scene
+from stilt_dagster.science.spec import digest
 from stilt_dagster.science.trajectories import read_part as read_trajectories
 
 #: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
@@ -348,9 +350,25 @@ class FootprintFile:
         self._file.close()
 
 
-def footprint_key(batch: Batch, settings: FootprintSettings) -> str:
-    """Return the hash of what makes a batch's footprints: what makes its particles, and the grid."""
-    return digest([batch.key, settings.model_dump(), GRIDDING_VERSION])
+def footprint_key(batch: Batch, scene: Scene) -> str:
+    """Return the hash of what makes a batch's footprints: what makes its particles, their weights, and the grid."""
+    made_of = [batch.key, scene.footprint.model_dump(), GRIDDING_VERSION]
+    if scene.is_weighted:
+        made_of.append(scene.weighting.model_dump())
+    if scene.has_columns:
+        rows = np.array([scene.sounding_rows[r.id] for r in batch.receptors], np.int64)
+        made_of.append(scene.soundings.select(rows).digests()["kernels"])
+    return digest(made_of)
+
+
+def particle_weights(scene: Scene, receptor: Receptor) -> NDArray[np.float64] | None:
+    """Return what each particle of a retrieval's receptor counts, shape ``(numpar,)``; None for other receptors."""
+    if not scene.has_columns:
+        return None
+    row = scene.sounding_rows[receptor.id]
+    [operator] = operators(scene.soundings.select(slice(row, row + 1)))
+    bottom, top = receptor.heights
+    return operator.particle_weights(bottom, top, scene.transport.numpar, kernel=scene.weighting.averaging_kernel)
 
 
 def particles_digest(particles: ParticleFile) -> str:
@@ -365,8 +383,7 @@ class _FootprintPart:
         self,
         batch: Batch,
         particles: ParticleFile,
-        settings: FootprintSettings,
-        n_hours: int,
+        scene: Scene,
         shelf: Shelf,
         scratch: Path,
         report: Report,
@@ -375,14 +392,19 @@ class _FootprintPart:
         self._report = report
         self._batch = batch
         self._particles = particles
-        self._settings = settings
+        self._scene = scene
         self.path = scratch / f"{batch.shard}-{batch.name}.nc"
         self.path.unlink(missing_ok=True)
         self._writer = FootprintWriter(
-            self.path, footprint_key(batch, settings), particles_digest(particles), batch.receptors, settings, n_hours
+            self.path,
+            footprint_key(batch, scene),
+            particles_digest(particles),
+            batch.receptors,
+            scene.footprint,
+            scene.transport.n_hours,
         )
         self._left = list(particles.outcomes)
-        self._minute = {r.id: r.time.minute for r in batch.receptors}
+        self._receptors = {r.id: r for r in batch.receptors}
 
     @property
     def work(self) -> Sequence[Callable[[], list[tuple[str, Footprint]]]]:
@@ -391,20 +413,24 @@ class _FootprintPart:
 
     def _grid(self, group: int) -> list[tuple[str, Footprint]]:
         made = []
-        for receptor, table in self._particles.tables_of(group, ("particle", "age", "lon", "lat", "foot")):
+        settings = self._scene.footprint
+        for name, table in self._particles.tables_of(group, ("particle", "age", "lon", "lat", "foot")):
             particle, age, lon, lat, foot = positions(table)
+            receptor = self._receptors[name]
             footprint = calculate_footprint(
                 particle,
                 age,
                 lon,
                 lat,
                 foot,
-                self._settings.grid,
-                minute=self._minute[receptor],
-                smooth_factor=self._settings.smooth_factor,
-                time_integrate=self._settings.time_integrate,
+                settings.grid,
+                minute=receptor.time.minute,
+                smooth_factor=settings.smooth_factor,
+                time_integrate=settings.time_integrate,
+                weights=particle_weights(self._scene, receptor),
+                lifetime=self._scene.weighting.lifetime,
             )
-            made.append((receptor, footprint))
+            made.append((name, footprint))
         return made
 
     def add(self, result: list[tuple[str, Footprint]]) -> int:
@@ -447,7 +473,7 @@ class _FootprintPart:
         self.path.unlink(missing_ok=True)
 
 
-def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings, *, whole: bool = False) -> FootprintFile | None:
+def read_part(shelf: Shelf, batch: Batch, scene: Scene, *, whole: bool = False) -> FootprintFile | None:
     """Return the footprint file of a batch, or None if it is missing, damaged, or was made with other inputs.
 
     Parameters
@@ -456,8 +482,8 @@ def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings, *, whole:
         Its folder.
     batch : Batch
         The batch.
-    settings : FootprintSettings
-        The scene's footprint.
+    scene : Scene
+        The scene.
     whole : bool
         All of it will be read; else how its receptors ended, mostly, which of a remote file is a fraction.
     """
@@ -465,7 +491,7 @@ def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings, *, whole:
         part = shelf.open(f"{batch.name}.nc", FootprintFile, whole=whole)
         if part is None:
             return None
-        same = part.key == footprint_key(batch, settings)
+        same = part.key == footprint_key(batch, scene)
         if same and [o.receptor for o in part.outcomes] == [r.id for r in batch.receptors]:
             return part
         part.close()
@@ -474,8 +500,7 @@ def read_part(shelf: Shelf, batch: Batch, settings: FootprintSettings, *, whole:
 
 def grid_shards(
     shards: Mapping[str, Sequence[Batch]],
-    settings: FootprintSettings,
-    n_hours: int,
+    scene: Scene,
     trajectories_of: Callable[[str], Shelf],
     shelf_of: Callable[[str], Shelf],
     scratch: Path,
@@ -489,11 +514,9 @@ def grid_shards(
     Parameters
     ----------
     shards : mapping of str to sequence of Batch
-        Whole shards of a scene.
-    settings : FootprintSettings
-        The scene's footprint.
-    n_hours : int
-        Length of the runs.
+        Whole shards of the scene.
+    scene : Scene
+        The scene.
     trajectories_of, shelf_of : callable
         The store's folders of a shard: of trajectories, and of footprints.
     scratch : Path
@@ -515,7 +538,8 @@ def grid_shards(
     IncompleteError
         Naming the shard whose trajectories are missing or were made with other inputs.
     """
-    report = Report(influence=np.zeros((settings.grid.ny, settings.grid.nx)))
+    grid = scene.footprint.grid
+    report = Report(influence=np.zeros((grid.ny, grid.nx)))
 
     trajectories_of, shelf_of = kept(trajectories_of, shards), kept(shelf_of, shards)
 
@@ -529,7 +553,7 @@ def grid_shards(
         return particles
 
     def find(batch: Batch) -> FootprintFile | ParticleFile:
-        found = None if rerun else read_part(shelf_of(batch.shard), batch, settings, whole=True)
+        found = None if rerun else read_part(shelf_of(batch.shard), batch, scene, whole=True)
         if found is not None:
             with closing(read_particles(batch, whole=False)) as particles:
                 if found.particles == particles_digest(particles):
@@ -539,7 +563,7 @@ def grid_shards(
 
     def begin(batch: Batch, found: FootprintFile | ParticleFile) -> tuple[_FootprintPart | None, int]:
         if isinstance(found, ParticleFile):
-            return _FootprintPart(batch, found, settings, n_hours, shelf_of(batch.shard), scratch, report), 0
+            return _FootprintPart(batch, found, scene, shelf_of(batch.shard), scratch, report), 0
         with closing(found):
             report.add_part(found.outcomes, found.size)
             report.influence += found.integrated()

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.column import present
 from stilt_dagster.science.grid import Grid
 
 Floats = NDArray[np.float64]
@@ -86,6 +87,8 @@ def calculate_footprint(
     minute: int = 0,
     smooth_factor: float = 1.0,
     time_integrate: bool = False,
+    weights: Floats | None = None,
+    lifetime: float | None = None,
 ) -> Footprint:
     """Calculate the footprint of one receptor.
 
@@ -102,6 +105,11 @@ def calculate_footprint(
         Factor on the kernel's width.
     time_integrate : bool
         One layer instead of one an hour.
+    weights : ndarray, optional
+        What each particle counts, shape ``(numpar,)``, particle 1 first, in place of one over their number: see
+        :mod:`stilt_dagster.science.column`. Where particles go and how wide they are spread stays as it is.
+    lifetime : float, optional
+        First-order lifetime of the gas, h: a step counts ``exp(-time since / lifetime)``.
 
     Returns
     -------
@@ -111,12 +119,18 @@ def calculate_footprint(
     time = np.rint(np.asarray(age, np.float64) * 10).astype(np.int64)  # tenths of a minute, exact
     start = np.flatnonzero(np.r_[True, np.diff(particle) != 0])
     stop = np.append(start[1:], len(particle))
-    n_particles = len(start)
+    n_particles, number = len(start), particle[start]
     total = float(foot.sum()) / n_particles
     if grid.wraps:
         lon = lon % 360
     if _jumps_cells(time, lon, lat, start, stop, grid):
         time, lon, lat, foot, start, stop = _interpolate(time, lon, lat, foot, start, stop)
+    if weights is not None:
+        foot = foot * np.repeat(present(weights, number) * n_particles, stop - start)
+    if lifetime is not None:
+        foot = foot * np.exp(time / (600.0 * lifetime))
+    if weights is not None or lifetime is not None:
+        total = float(foot.sum()) / n_particles
     elapsed = _since_first_step(time, start, stop)
     x, y = lon, lat
     if not grid.is_longlat:
@@ -128,7 +142,7 @@ def calculate_footprint(
     halves_y = np.floor(3 * width_of / grid.yres).astype(np.int64)
     half_x, half_y = int(halves_x.max(initial=0)), int(halves_y.max(initial=0))
     keep = (
-        (foot > 0)
+        (foot != 0)  # weights may be below zero
         & (x >= x0 - half_x * grid.xres)
         & (x < x1 + half_x * grid.xres)
         & (y >= y0 - half_y * grid.yres)

@@ -19,10 +19,12 @@ from typing import Any
 
 import h5netcdf
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
 from stilt_dagster.science.batches import Batch, Meter, Report, Shelf, ahead, kept
+from stilt_dagster.science.column import operators
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints import (
     FOOT_UNITS,
@@ -34,8 +36,9 @@ from stilt_dagster.science.footprints import (
     write_outcomes,
 )
 from stilt_dagster.science.particles import Outcome
-from stilt_dagster.science.scene import Scene, digest
+from stilt_dagster.science.scene import Scene
 from stilt_dagster.science.scratch import require_space, writing
+from stilt_dagster.science.spec import digest
 
 FORMAT = "stilt-jacobian/1"
 
@@ -55,7 +58,14 @@ def flux_hours(scene: Scene) -> tuple[int, int]:
 
 def jacobian_key(parts: Iterable[FootprintFile], scene: Scene) -> str:
     """Return the hash of what makes a jacobian: its footprint files, in order, and the order of its rows."""
-    return digest([FORMAT, [(p.key, p.particles) for p in parts], [r.id for r in scene.receptor_list]])
+    made_of = [FORMAT, [(p.key, p.particles) for p in parts], [r.id for r in scene.receptor_list]]
+    return digest([*made_of, *observed(scene)])
+
+
+def observed(scene: Scene) -> list[Any]:
+    """Return what of a retrieval and a background goes into a scene's jacobian; nothing for other scenes."""
+    made_of: list[Any] = [scene.soundings.digests()["observations"]] if scene.has_columns else []
+    return made_of if scene.background is None else [*made_of, scene.background.model_dump()]
 
 
 def build_jacobian(
@@ -64,6 +74,7 @@ def build_jacobian(
     shelf_of: Callable[[str], Shelf],
     path: Path,
     attributes: Mapping[str, str],
+    background: pd.DataFrame | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
@@ -82,6 +93,8 @@ def build_jacobian(
         A file of this machine, complete only once this returns.
     attributes : mapping of str to str
         Written with it: versions of the engines, digest of the meteorology.
+    background : DataFrame, optional
+        The scene's, as :func:`stilt_dagster.science.background.sample_background` makes it.
 
     Returns
     -------
@@ -133,6 +146,10 @@ def build_jacobian(
         require_space(path, spool.n_bytes + 8 * ny * nx + 500 * len(ids) + (1 << 20))
         with h5netcdf.File(path, "w") as file:
             _write(file, scene, ordered, indptr, row_sum, spool, (first_hour, n_hours))
+            if scene.has_columns:
+                _write_soundings(file, scene)
+            if background is not None:
+                _write_background(file, background, ids)
             file.attrs["stilt_key"] = jacobian_key(seen, scene)
             for name, value in attributes.items():
                 file.attrs[name] = value
@@ -149,7 +166,7 @@ def _parts(
     shelf_of = kept(shelf_of, shards)
 
     def read(batch: Batch) -> FootprintFile | None:
-        return read_part(shelf_of(batch.shard), batch, scene.footprint, whole=True)
+        return read_part(shelf_of(batch.shard), batch, scene, whole=True)
 
     for batch, part in ahead(read, (b for members in shards.values() for b in members)):
         if part is None:
@@ -295,6 +312,56 @@ def _write(
             "settings_hash": digest(scene.model_dump(mode="json")),
         }
     )
+
+
+def _write_soundings(file: h5netcdf.File, scene: Scene) -> None:
+    """Write what a retrieval says of each observation, and what its prior adds."""
+    soundings, kernel = scene.soundings, scene.weighting.averaging_kernel
+    prior = [
+        operator.prior_term(*receptor.heights, kernel=kernel)
+        for operator, receptor in zip(operators(soundings), scene.receptor_list, strict=True)
+    ]
+    levels = soundings.averaging_kernel.shape[1]
+    file.dimensions["level"] = levels
+    edges = "level_bound" if soundings.has_layers else "level"
+    if soundings.has_layers:
+        file.dimensions["level_bound"] = levels + 1
+    rows: tuple[tuple[str, tuple[str, ...], Any, str, str], ...] = (
+        ("value", ("obs",), soundings.value, "retrieved column-average dry-air mole fraction", "ppm"),
+        ("uncertainty", ("obs",), soundings.uncertainty, "one standard deviation of value", "ppm"),
+        ("quality", ("obs",), soundings.quality, "from 0, not to be used, to 1", "1"),
+        ("prior_term", ("obs",), prior, "what the prior adds: value is H flux + background + prior_term", "ppm"),
+        ("top", ("obs",), [r.heights[-1] for r in scene.receptor_list], "top of the column of particles", "m"),
+        ("surface_pressure", ("obs",), soundings.surface_pressure, "surface pressure of the retrieval", "hPa"),
+        ("pressure", ("obs", edges), soundings.pressure, "levels of the retrieval, or edges of its layers", "hPa"),
+        ("averaging_kernel", ("obs", "level"), soundings.averaging_kernel, "averaging kernel, surface first", "1"),
+        ("pressure_weight", ("obs", "level"), soundings.pressure_weight, "share of the dry column", "1"),
+        ("prior", ("obs", "level"), soundings.prior, "prior profile", "ppm"),
+    )
+    for name, dims, values, long_name, units in rows:
+        variable = file.create_variable(name, dims, "f8" if len(dims) == 1 else "f4", data=np.asarray(values))
+        variable.attrs.update({"long_name": long_name, "units": units})
+    names = file.create_variable("sounding", ("obs",), TEXT)
+    names[:] = soundings.sounding
+    names.attrs["long_name"] = "sounding id, of the product"
+    if soundings.n_pixels is not None:
+        n_pixels = file.create_variable("n_pixels", ("obs",), "i4", data=soundings.n_pixels)
+        n_pixels.attrs.update({"long_name": "pixels that went into the observation", "units": "1"})
+    retrieval = scene.receptors.retrieval
+    assert retrieval is not None
+    file.attrs["retrieval"] = f"{retrieval.product} {retrieval.uri}"
+
+
+def _write_background(file: h5netcdf.File, background: pd.DataFrame, ids: Sequence[str]) -> None:
+    """Write what observations would be without fluxes on the grid."""
+    ordered = background.set_index("receptor").loc[list(ids)]
+    for name, long_name, units in (
+        ("background", "where particles end, weighted as the row is", "ppm"),
+        ("background_sd", "standard deviation over particles", "ppm"),
+        ("background_sampled", "share of particles that ended inside the field", "1"),
+    ):
+        variable = file.create_variable(name, ("obs",), "f8", data=ordered[name].to_numpy(float))
+        variable.attrs.update({"long_name": long_name, "units": units})
 
 
 def column_sums(file: h5netcdf.File) -> NDArray[np.float64]:

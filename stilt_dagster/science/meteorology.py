@@ -18,8 +18,9 @@ from stilt_dagster.science import arl
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.grid import Grid
 from stilt_dagster.science.receptors import Receptor
-from stilt_dagster.science.scene import MeteorologySettings, Scene, digest
+from stilt_dagster.science.scene import MeteorologySettings, Scene
 from stilt_dagster.science.scratch import writing
+from stilt_dagster.science.spec import digest
 
 
 @dataclass(frozen=True)

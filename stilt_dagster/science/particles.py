@@ -592,6 +592,12 @@ def positions(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
     return column("particle"), column("age"), lon, lat, column("foot").astype(np.float64)
 
 
+def column_of(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Return a column of a stored table as the doubles nearest to what HYSPLIT printed."""
+    column = table.column(name).combine_chunks()
+    return _doubles(column) if pa.types.is_decimal(column.type) else np.asarray(column.to_numpy(), np.float64)
+
+
 def read_particles(path: Path | str) -> Any:
     """Read a part file into a pandas DataFrame of floats, one row a particle a minute.
 

@@ -67,7 +67,7 @@ def export_scene(
     count = 0
     for batch in (b for members in shards.values() for b in members):
         particles = read_trajectories(trajectories_of(batch.shard), batch, whole=True)
-        footprints = read_footprints(footprints_of(batch.shard), batch, scene.footprint, whole=True)
+        footprints = read_footprints(footprints_of(batch.shard), batch, scene, whole=True)
         if particles is None or footprints is None:
             raise IncompleteError(f"shard {batch.shard} of scene {scene.id} is not done: run the scene first")
         count += _write_particles(particles, directory / "particles")

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from stilt_dagster.science.arl import ARCHIVES
+from stilt_dagster.science.column import release
 from stilt_dagster.science.domain import is_domain, scene_from_domain
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.grid import LONGLAT, Grid
-from stilt_dagster.science.hysplit import TransportSettings
+from stilt_dagster.science.hysplit import VARSIWANT, TransportSettings
 from stilt_dagster.science.receptor_files import read_points
 from stilt_dagster.science.receptors import Receptor, grid_receptors, make_receptor, receptor_table, release_time
+from stilt_dagster.science.selection import Selection
+from stilt_dagster.science.soundings import Soundings
+from stilt_dagster.science.spec import Spec, parse_yaml, read_text, validate
 
 SCENE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
@@ -30,12 +31,6 @@ MAX_RECEPTORS = 1_000_000
 
 #: Most cells a footprint's grid may have, a layer.
 MAX_CELLS = 25_000_000
-
-_MAX_YAML_BYTES = 64 * 2**20
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _parse_time(value: Any) -> dt.datetime:
@@ -52,7 +47,7 @@ def _parse_time(value: Any) -> dt.datetime:
     return release_time(value)
 
 
-class ReceptorGrid(_Model):
+class ReceptorGrid(Spec):
     """Receptors on the vertices of a grid, both ends included."""
 
     xmin: float = Field(ge=-180, le=180, description="Western longitude, degrees.")
@@ -76,7 +71,7 @@ class ReceptorGrid(_Model):
         return self
 
 
-class ReceptorPoint(_Model):
+class ReceptorPoint(Spec):
     """One receptor; lists make a column from their first to their last values."""
 
     longitude: float | list[float] = Field(description="Degrees east.")
@@ -92,22 +87,52 @@ class ReceptorPoint(_Model):
         return self
 
 
-class ReceptorSource(_Model):
-    """Where a scene's receptors come from: exactly one of a grid or points (a file is read into points)."""
+class Retrieved(Spec):
+    """What was read of a retrieval when its scene was registered.
+
+    The soundings themselves are kept beside the spec. Their hashes are of what different products are made of, so that
+    a reprocessed retrieval redoes what it changes, and no more.
+    """
+
+    granule: str = Field(description="What was measured: the same for each version of it.")
+    version: list[str] = Field(description="Stream, collection, processor, time of making; newer ones compare larger.")
+    soundings: int = Field(ge=1, description="Receptors.")
+    counts: dict[str, int] = Field(description="Soundings read, and left by each step of the selection.")
+    positions: str = Field(description="Hash of where and when particles are released.")
+    kernels: str = Field(description="Hash of what footprints are weighted with.")
+    observations: str = Field(description="Hash of values, uncertainties and priors.")
+
+
+class Retrieval(Selection):
+    """Receptors from the soundings of a satellite's retrieval: a column each."""
+
+    product: str = Field(max_length=40, description="Which reader, such as tropomi_ch4.")
+    uri: str = Field(max_length=2000, description="The file: a path, or the URL of an object.")
+    mapping: dict[str, Any] | None = Field(None, description="What to read otherwise than the product's table says.")
+    geometry: Literal["vertical", "slant"] = Field("vertical", description="Upright, or along the line of sight.")
+    top: float = Field(
+        3000.0, gt=0, le=30_000, description="Least height of the columns, m: they end at the next level of pressure."
+    )
+    retrieved: Retrieved | None = Field(None, description="Filled in when the scene is registered.")
+
+
+class ReceptorSource(Spec):
+    """Where a scene's receptors come from: a grid, points or a retrieval (a file is read into points)."""
 
     grid: ReceptorGrid | None = None
     points: list[ReceptorPoint] | None = Field(None, max_length=MAX_RECEPTORS)
+    retrieval: Retrieval | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.grid is None) == (self.points is None):
-            raise ValueError("needs exactly one of grid, points, file")
+        if sum(part is not None for part in (self.grid, self.points, self.retrieval)) != 1:
+            raise ValueError("needs exactly one of grid, points, file, retrieval")
         if self.points is not None and not self.points:
             raise ValueError("points is empty: a scene needs at least one receptor")
         return self
 
 
-class FootprintSettings(_Model):
+class FootprintSettings(Spec):
     """The grid of a footprint, and how it is smoothed."""
 
     xmin: float = Field(ge=-180, le=360, description="Western edge, degrees.")
@@ -164,7 +189,7 @@ RUN_TAGS = {
 }
 
 
-class MeteorologySettings(_Model):
+class MeteorologySettings(Spec):
     """Where meteorology comes from, and how much of it a scene keeps."""
 
     source: str | None = Field(None, max_length=40, description="A NOAA ARL archive, such as hrrr, nam12, gdas1.")
@@ -205,7 +230,34 @@ class MeteorologySettings(_Model):
         return value
 
 
-class Scene(_Model):
+class Weighting(Spec):
+    """What a particle's influence counts, applied before it is put on the grid: no transport depends on it."""
+
+    averaging_kernel: bool = Field(
+        True, description="Of a retrieval: weight with its kernel; false weights with pressure alone."
+    )
+    lifetime: float | None = Field(None, gt=0, description="First-order lifetime of the gas, h; none by default.")
+
+
+class Background(Spec):
+    """A concentration field that particles' ends are sampled in."""
+
+    uri: str = Field(max_length=2000, description="NetCDF with time, level, latitude and longitude: a path or a URL.")
+    variable: str = Field(max_length=200, description="Its variable.")
+    units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
+    vertical: Literal["pressure", "agl", "asl"] = Field(
+        "pressure", description="What its levels are: pressure, or height above ground or above sea level."
+    )
+    at: Literal["end", "edge"] = Field(
+        "end", description="Sample where particles end, or where they leave the footprint's grid for good."
+    )
+
+
+#: HYSPLIT's particle variable that each kind of level is compared with.
+LEVEL_VARIABLES = {"pressure": "pres", "agl": "zagl", "asl": "zsfc"}
+
+
+class Scene(Spec):
     """A scene: many receptors, one transport, one footprint grid, one meteorology.
 
     The model is the canonical form of a spec: what a YAML leaves out is filled in, names are completed, and equal
@@ -219,11 +271,15 @@ class Scene(_Model):
     transport: TransportSettings = Field(default_factory=TransportSettings)
     footprint: FootprintSettings
     meteorology: MeteorologySettings
+    weighting: Weighting = Field(default_factory=lambda: Weighting(averaging_kernel=True, lifetime=None))
+    background: Background | None = None
     max_failed_fraction: float = Field(0.02, ge=0, le=1, description="Share of failed receptors a step succeeds with.")
     tags: dict[str, str] = Field(
         default_factory=dict,
         description="Run tags of this scene's runs on a cluster: the size of its pods, its place in the queue.",
     )
+
+    _soundings: Soundings | None = PrivateAttr(None)
 
     @field_validator("time", mode="before")
     @classmethod
@@ -247,8 +303,13 @@ class Scene(_Model):
                 time = _parse_time(data["time"])
             except ValueError:
                 return {**data, "id": "unknown"}  # the time's own error says more
-            slug = re.sub(r"[^a-z0-9._-]+", "-", data["name"].lower()).strip("-._")
-            data["id"] = f"{slug}-{time:%Y%m%dt%H}" + (f"{time:%M}" if time.minute else "")
+            stamp = f"{time:%Y%m%dt%H}" + (f"{time:%M}" if time.minute else "")
+            data["id"] = f"{slug(data['name'])}-{_granule_of(receptors) or stamp}"
+        background, transport = data.get("background"), data.get("transport") or {}
+        if isinstance(background, dict) and isinstance(transport, dict) and "varsiwant" not in transport:
+            # Printing one variable more changes no particle.
+            level = LEVEL_VARIABLES.get(background.get("vertical", "pressure"), "zagl")
+            data["transport"] = {**transport, "varsiwant": [*VARSIWANT, *({level} - set(VARSIWANT))]}
         return data
 
     @field_validator("tags", mode="before")
@@ -274,16 +335,73 @@ class Scene(_Model):
             )
         return value
 
+    @model_validator(mode="after")
+    def _has_levels(self) -> Self:
+        if self.background is not None:
+            needed = LEVEL_VARIABLES[self.background.vertical]
+            if needed not in self.transport.varsiwant:
+                raise ValueError(
+                    f"background.vertical {self.background.vertical} needs {needed} in transport.varsiwant"
+                )
+        return self
+
     @cached_property
     def receptor_list(self) -> list[Receptor]:
-        """The receptors, in the order the spec names them."""
+        """The receptors, in the order the spec names them.
+
+        Raises
+        ------
+        SceneError
+            If they are a retrieval's, and its soundings are not here: see :meth:`with_soundings`.
+        """
         return list(self._receptors())
 
     def _receptors(self) -> Iterator[Receptor]:
+        if (retrieval := self.receptors.retrieval) is not None:
+            yield from release(self.soundings, retrieval.top, slant=retrieval.geometry == "slant")
         if self.receptors.grid is not None:
             yield from grid_receptors(self.time, **dict(self.receptors.grid))
         for point in self.receptors.points or ():
             yield make_receptor(point.time or self.time, point.longitude, point.latitude, point.height)
+
+    @property
+    def soundings(self) -> Soundings:
+        """The soundings of a retrieval's scene, one a receptor, in the same order."""
+        if self._soundings is None:
+            raise SceneError(f"scene {self.id} has no soundings: its retrieval is not read yet")
+        return self._soundings
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether its receptors are a retrieval's, so that particles are weighted."""
+        return self.receptors.retrieval is not None
+
+    @cached_property
+    def sounding_rows(self) -> dict[str, int]:
+        """Where the sounding of each receptor of a retrieval is, by receptor id."""
+        return {receptor.id: k for k, receptor in enumerate(self.receptor_list)}
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether particles count otherwise than alike."""
+        return self.has_columns or self.weighting.lifetime is not None
+
+    def with_soundings(self, soundings: Soundings) -> Self:
+        """Return the scene with the soundings its receptors are.
+
+        Raises
+        ------
+        SceneError
+            If they cannot be receptors of one scene.
+        """
+        scene = self.model_copy()
+        scene._soundings = soundings
+        scene.__dict__.pop("receptor_list", None)
+        try:
+            receptor_table(scene.receptor_list)
+        except (SceneError, ValueError) as error:
+            raise SceneError(f"scene {self.id}: {error}") from None
+        return scene
 
     @property
     def predicted_cpu(self) -> float:
@@ -295,19 +413,30 @@ class Scene(_Model):
         return json.dumps(self.model_dump(mode="json", exclude_none=True), indent=1, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Scene:
-        """Read a spec :meth:`to_json` wrote."""
-        return make_scene(json.loads(text), "the stored spec")
+    def from_json(cls, text: str | bytes, soundings_of: Callable[[Retrieved], Soundings] | None = None) -> Scene:
+        """Read a spec :meth:`to_json` wrote; *soundings_of* gives the soundings kept with it."""
+        scene = make_scene(json.loads(text), "the stored spec")
+        retrieval = scene.receptors.retrieval
+        if retrieval is None or retrieval.retrieved is None or soundings_of is None:
+            return scene
+        return scene.with_soundings(soundings_of(retrieval.retrieved))
 
     def differences(self, other: Scene) -> list[str]:
         """Return the names of the fields in which *other* differs."""
         return sorted(_differing(self.model_dump(mode="json"), other.model_dump(mode="json")))
 
 
-def digest(value: Any) -> str:
-    """Return a hash of anything JSON can hold: the same for equal content, on any machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def slug(name: str) -> str:
+    """Return a name as it stands in a scene's id."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
+
+
+def _granule_of(receptors: Any) -> str:
+    """Return what a retrieval that was read is of; empty for other receptors."""
+    try:
+        return str(receptors["retrieval"]["retrieved"]["granule"])
+    except (KeyError, TypeError):
+        return ""
 
 
 def _differing(a: Any, b: Any, path: str = "") -> Iterator[str]:
@@ -321,37 +450,19 @@ def _differing(a: Any, b: Any, path: str = "") -> Iterator[str]:
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no aliases (they can multiply without end), no doubled names, times left as text."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
-            if not isinstance(name, str):
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name!r} is not a name")
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name} is given twice")
-        return super().construct_mapping(node, deep=deep)
+#: Reads a retrieval: what it was, its soundings as selected, and when the first of them was made.
+Retrieve = Callable[[Retrieval, str], tuple[Retrieved, Soundings]]
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def load_scene(path: Path) -> Scene:
+def load_scene(path: Path, retrieve: Retrieve | None = None) -> Scene:
     """Read a scene's YAML, or a stiltctl domain file.
 
     Parameters
     ----------
     path : Path
         The file. Relative paths in it start at its directory.
+    retrieve : callable, optional
+        Reads a retrieval, for scenes whose receptors are one's.
 
     Returns
     -------
@@ -362,43 +473,57 @@ def load_scene(path: Path) -> Scene:
     ------
     SceneError
         One line naming the file, each field in error, and what is allowed.
+    RetrievalError
+        If the retrieval cannot be used.
     """
-    try:
-        if path.stat().st_size > _MAX_YAML_BYTES:
-            raise SceneError(
-                f"{path} is larger than {_MAX_YAML_BYTES >> 20} MiB: keep receptors in a CSV or Parquet file"
-            )
-        text = path.read_text()
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path} is not a text file") from error
-    return parse_scene(text, str(path), path.parent, path.stem)
+    return parse_scene(read_text(path, SceneError), str(path), path.parent, path.stem, retrieve)
 
 
-def parse_scene(text: str, where: str, base: Path, stem: str = "scene") -> Scene:
+def parse_scene(text: str, where: str, base: Path, stem: str = "scene", retrieve: Retrieve | None = None) -> Scene:
     """Read a scene from YAML *text*; *where* names it in errors, *stem* names a domain that has no name."""
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SceneError(f"{where} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise SceneError(f"{where} must hold a scene: names and values, such as name, time, receptors, footprint")
+    names = "a scene: names and values, such as name, time, receptors, footprint"
+    data = parse_yaml(text, where, names, SceneError)
     if is_domain(data):
         data = scene_from_domain(data, stem, where)
     receptors = data.get("receptors")
     if isinstance(receptors, dict) and "file" in receptors:
         others = {k: v for k, v in receptors.items() if k != "file" and v is not None}
         if others:
-            raise SceneError(f"{where}: receptors: needs exactly one of grid, points, file")
+            raise SceneError(f"{where}: receptors: needs exactly one of grid, points, file, retrieval")
         data = {**data, "receptors": {"points": read_points(base, receptors["file"], where)}}
-    meteorology = data.get("meteorology")
-    if isinstance(meteorology, dict) and isinstance(meteorology.get("directory"), str):
-        directory = meteorology["directory"]
-        if "://" not in directory:
-            directory = str((base / Path(directory).expanduser()).resolve())
-        data = {**data, "meteorology": {**meteorology, "directory": directory}}
+    for section, name in (("meteorology", "directory"), ("background", "uri")):
+        data = _located(data, section, name, base)
+    if isinstance(receptors, dict) and isinstance(receptors.get("retrieval"), dict):
+        return _retrieved(_located(data, "receptors", "retrieval", base), where, retrieve)
     return make_scene(data, where)
+
+
+def _located(data: dict[str, Any], section: str, name: str, base: Path) -> dict[str, Any]:
+    """Return a spec with a path in it that starts at *base* as an absolute one."""
+    part = data.get(section)
+    if not isinstance(part, dict):
+        return data
+    value = part.get(name)
+    if isinstance(value, dict):
+        return {**data, section: _located(part, name, "uri", base)}
+    if not isinstance(value, str) or "://" in value:
+        return data
+    return {**data, section: {**part, name: str((base / Path(value).expanduser()).resolve())}}
+
+
+def _retrieved(data: dict[str, Any], where: str, retrieve: Retrieve | None) -> Scene:
+    """Return a retrieval's scene, its soundings read."""
+    if retrieve is None:
+        raise SceneError(
+            f"{where}: receptors.retrieval cannot be read here: register it with `stilt-dagster scene add`"
+        )
+    given = data["receptors"]["retrieval"]
+    retrieval = validate(Retrieval, given, f"{where}: receptors.retrieval", SceneError)
+    retrieved, soundings = retrieve(retrieval, where)
+    source = {**given, "retrieved": retrieved.model_dump()}
+    first = soundings.time.min().astype("datetime64[s]").item()
+    complete = {**data, "time": data.get("time") or first.isoformat(), "receptors": {"retrieval": source}}
+    return make_scene(complete, where).with_soundings(soundings)
 
 
 def make_scene(data: Any, where: str) -> Scene:
@@ -409,54 +534,11 @@ def make_scene(data: Any, where: str) -> Scene:
     SceneError
         One line naming *where*, each field in error, and what is allowed.
     """
-    try:
-        scene = Scene.model_validate(data)
-    except ValidationError as error:
-        raise SceneError(f"{where}: {_explain(error)}") from None
+    scene = validate(Scene, data, where, SceneError)
+    if scene.has_columns:
+        return scene
     try:
         receptor_table(scene.receptor_list)
     except (SceneError, ValueError) as error:
         raise SceneError(f"{where}: {error}") from None
     return scene
-
-
-def _explain(error: ValidationError) -> str:
-    """Return a validation error as one line: each field, what is wrong, and the name probably meant."""
-    lines = []
-    for problem in error.errors():
-        # Alternatives of a union are not names a user wrote.
-        place = [str(p) for p in problem["loc"] if not re.match(r"(float|int|list\[|literal\[|constrained)", str(p))]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown name" + _suggestion(place)
-        elif problem["type"] == "missing":
-            message = "is missing"
-        elif "got " not in message and not isinstance(problem["input"], (Mapping, list)):
-            message += f" (got {problem['input']!r})"
-        line = f"{'.'.join(place)}: {message}" if place else message
-        if line not in lines:
-            lines.append(line)
-    more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
-    return "; ".join(lines[:5]) + more
-
-
-_MODELS: dict[str, type[BaseModel]] = {
-    "transport": TransportSettings,
-    "footprint": FootprintSettings,
-    "meteorology": MeteorologySettings,
-    "receptors": ReceptorSource,
-}
-
-
-def _suggestion(place: list[str]) -> str:
-    """Return the names allowed where *place* is not one, closest first."""
-    model = _MODELS.get(place[0], Scene) if len(place) > 1 else Scene
-    if len(place) > 2:
-        model = ReceptorGrid if place[1] == "grid" else ReceptorPoint
-    names = [n for n in model.model_fields if n not in ("exe_dir", "data_dir")]
-    close = difflib.get_close_matches(place[-1], names, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return (
-        f"; allowed are {', '.join(names)}" if len(names) < 20 else "; it must be a STILT parameter by its STILT name"
-    )

@@ -63,7 +63,7 @@ layers = (Layer(-1, 10, 10, values), Layer(-2, 10, 10, values))
 utc = (Layer(-2, 10, 10, values), Layer(-1, 10, 10, values))
 with store.scratch() as scratch:
     for batch in (b for members in shards.values() for b in members):
-        key = footprint_key(batch, made.footprint)
+        key = footprint_key(batch, made)
         writer = FootprintWriter(scratch / "part.nc", key, "p", batch.receptors, made.footprint, -2)
         for receptor in batch.receptors:
             writer.add(Outcome(receptor.id), Footprint(layers, utc, 1.0))
