@@ -1,0 +1,11 @@
+"""MethaneAIR methane, the airborne instrument: laid out as MethaneSAT's L2.
+
+Not checked against a file: override what differs with ``mapping``.
+"""
+
+from __future__ import annotations
+
+from stilt_dagster.retrievals.granule import Product, by_start
+from stilt_dagster.retrievals.methanesat import LEVEL_2 as _METHANESAT
+
+LEVEL_2 = Product(_METHANESAT.table, by_start, _METHANESAT.units)
