@@ -209,7 +209,7 @@ class Bench:
             particles = trajectories_version(scene, self.checksum, engine)
             grids = footprints_version(scene, particles)
             self.known[key] = (
-                receptors_version(scene), meteorology_key(scene), particles, grids, jacobian_version(grids),
+                receptors_version(scene), meteorology_key(scene), particles, grids, jacobian_version(scene, grids),
             )  # fmt: skip
         return self.known[key]
 

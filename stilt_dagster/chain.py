@@ -17,6 +17,7 @@ from stilt_dagster.cluster.sizes import Load, pods_for
 from stilt_dagster.science.receptors import SHARDS
 from stilt_dagster.science.scene import Scene
 from stilt_dagster.science.versions import (
+    background_version,
     footprints_version,
     jacobian_version,
     meteorology_key,
@@ -30,6 +31,7 @@ ASSETS = {
     "meteorology_aggregate": False,
     "trajectories": True,
     "footprints": True,
+    "background": False,
     "jacobian": False,
 }
 
@@ -138,12 +140,17 @@ def next_steps(scene: Scene, record: Record, engine: str, load: Load) -> list[St
         if stale:
             made = [*(particles[s] for s in group), *(grids[s] for s in group)]
             steps.append(_step(scene, "footprints", _span(stale), of_grids, made))
+    sampled = record["background"].get(scene.id, Made())
+    if scene.background is not None and all(particles[s].version == version for s in SHARDS):
+        wanted = background_version(scene, version)
+        if sampled.version != wanted or sampled.number < max(particles[s].number for s in SHARDS):
+            steps.append(_step(scene, "background", (), wanted, [sampled, *particles.values()]))
     if steps:
         return steps
     matrix = record["jacobian"].get(scene.id, Made())
-    wanted = jacobian_version(of_grids)
-    if matrix.version != wanted or matrix.number < max(grids[s].number for s in SHARDS):
-        return [_step(scene, "jacobian", (), wanted, [matrix, *grids.values()])]
+    wanted = jacobian_version(scene, of_grids)
+    if matrix.version != wanted or matrix.number < max(sampled.number, *(grids[s].number for s in SHARDS)):
+        return [_step(scene, "jacobian", (), wanted, [matrix, sampled, *grids.values()])]
     return []
 
 

@@ -101,11 +101,12 @@ def scene_add(
     as_json: AsJson = False,
 ) -> None:
     """Register scenes: check their specs, write them to the store, add their partitions."""
+    from stilt_dagster.intake import retrieve
     from stilt_dagster.partitions import register_scene
     from stilt_dagster.science.scene import load_scene
 
     with _errors():
-        scenes = [load_scene(path) for path in files]  # all are checked before any is written
+        scenes = [load_scene(path, retrieve) for path in files]  # all are checked before any is written
         ids = [s.id for s in scenes]
         if doubled := {i for i in ids if ids.count(i) > 1}:
             raise UserError(f"scene {doubled.pop()} is given by two of the files: give one another id or name")
@@ -174,8 +175,7 @@ def _show(status: Status) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("asset", "state", "parts"):
         table.add_column(column)
-    for name in ("receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian"):
-        asset = status.assets[name]
+    for name, asset in status.assets.items():
         table.add_row(name, asset["state"], f"{asset['parts']} of {asset['of']}" if "of" in asset else "")
     console.print(table)
     for outcome in status.failures[:10]:

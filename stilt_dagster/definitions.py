@@ -14,6 +14,7 @@ from stilt_dagster.assets import ASSETS
 from stilt_dagster.checks import CHECKS
 from stilt_dagster.io_managers import (
     ArlIOManager,
+    BackgroundIOManager,
     FootprintIOManager,
     JacobianIOManager,
     ParticleIOManager,
@@ -45,6 +46,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         "receptor_io_manager": ReceptorIOManager(store=store),
         "arl_io_manager": ArlIOManager(store=store),
         "particle_io_manager": ParticleIOManager(store=store),
+        "background_io_manager": BackgroundIOManager(store=store),
         "footprint_io_manager": FootprintIOManager(store=store),
         "jacobian_io_manager": JacobianIOManager(store=store),
         **resources,

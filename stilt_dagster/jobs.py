@@ -5,8 +5,9 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from stilt_dagster.assets import footprints, jacobian, meteorology_aggregate, receptors, trajectories
+from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
 from stilt_dagster.failures import explained
+from stilt_dagster.intake import retrieve
 from stilt_dagster.partitions import register_scene, scene_by_shard, scenes
 from stilt_dagster.products import concatenate_scenes, export_rstilt
 from stilt_dagster.resources import StoreResource, TransportEngine
@@ -26,9 +27,9 @@ simulate = dg.define_asset_job(
 )
 assemble = dg.define_asset_job(
     "assemble",
-    selection=dg.AssetSelection.assets(jacobian),
+    selection=dg.AssetSelection.assets(background, jacobian),
     partitions_def=scenes,
-    description="Jacobian of a scene.",
+    description="Background and jacobian of a scene.",
 )
 
 
@@ -45,9 +46,9 @@ def register(context: dg.OpExecutionContext, config: RegisterConfig, store: Stor
     """Check a scene's spec, write it to the store, and add its partition."""
     with explained():
         if config.file:
-            scene = load_scene(Path(config.file))
+            scene = load_scene(Path(config.file), retrieve)
         else:
-            scene = parse_scene(config.yaml, "the scene's YAML", Path.cwd())
+            scene = parse_scene(config.yaml, "the scene's YAML", Path.cwd(), retrieve=retrieve)
         new = register_scene(context.instance, store.store, scene, replace=config.replace)
     context.log.info(
         f"scene {scene.id}: {len(scene.receptor_list)} receptors, {'registered' if new else 'known already'}"

@@ -18,11 +18,11 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import UserError
 from stilt_dagster.status import Status, scene_status
 
-#: The jobs that take a scene from its spec to its jacobian, and the assets each makes.
+#: The jobs that take a scene from its spec to its jacobian, and the assets each makes; a background if it has one.
 RUNS = (
     ("prepare", ("receptors", "meteorology_aggregate")),
     ("simulate", ("trajectories", "footprints")),
-    ("assemble", ("jacobian",)),
+    ("assemble", ("background", "jacobian")),
 )
 
 
@@ -91,6 +91,7 @@ def _run_jobs(
     rerun = {"config": {"rerun": "all" if everything else "missing"}}
     for job, assets in RUNS:
         status = scene_status(store, scene, version)
+        assets = tuple(a for a in assets if a in status.assets)
         ready = all(status.assets[a]["state"] == "ready" for a in assets)
         retry = "trajectories" in assets and status.outcomes["failed"] > 0
         if ready and not retry and not everything:
@@ -102,7 +103,10 @@ def _run_jobs(
             config["ops"] = dict.fromkeys(assets, rerun)
             where = {"tags": scene_range(scene)}
         try:
-            defs.resolve_job_def(job).execute_in_process(instance=instance, run_config=config, **where)
+            selected = [dg.AssetKey(a) for a in assets]
+            defs.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config=config, asset_selection=selected, **where
+            )
         except dg.Failure as failure:
             raise UserError(failure.description or f"{job} failed") from failure
         except DagsterMaxRetriesExceededError as error:

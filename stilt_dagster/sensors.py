@@ -40,6 +40,7 @@ JOB_OF = {
     "meteorology_aggregate": prepare,
     "trajectories": simulate,
     "footprints": simulate,
+    "background": assemble,
     "jacobian": assemble,
 }
 

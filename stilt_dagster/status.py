@@ -8,16 +8,18 @@ from functools import partial
 from typing import Any
 
 import h5netcdf
-import pandas as pd
 
 from stilt_dagster.io_managers.arl import read_description
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import footprints, trajectories
+from stilt_dagster.science.background import read_background
 from stilt_dagster.science.batches import Batch, ahead, kept, plan
 from stilt_dagster.science.jacobian import jacobian_key
-from stilt_dagster.science.meteorology import meteorology_key
+from stilt_dagster.science.meteorology import Description, meteorology_key
 from stilt_dagster.science.particles import Outcome, ParticleFile, Source
+from stilt_dagster.science.receptor_store import stored_version
 from stilt_dagster.science.scene import Scene
+from stilt_dagster.science.versions import background_version, receptors_version, trajectories_version
 
 #: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
 STATES = ("missing", "partial", "stale", "ready")
@@ -89,7 +91,7 @@ def scene_status(store: Store, scene_id: str, engine: str) -> Status:
     scene = store.scene(scene_id)
     ids = [r.id for r in scene.receptor_list]
     status = Status(scene_id, len(ids))
-    status.assets["receptors"] = {"state": _receptors(store, scene_id, ids)}
+    status.assets["receptors"] = {"state": _receptors(store, scene)}
     description = read_description(store, scene_id)
     if description is None or not store.folder("meteorology_aggregate").has(f"{scene_id}.arl"):
         met = "missing"
@@ -98,18 +100,19 @@ def scene_status(store: Store, scene_id: str, engine: str) -> Status:
     status.assets["meteorology_aggregate"] = {"state": met}
     batches = plan(scene, description.sha256, engine) if description and met == "ready" else {}
     grids = _parts(store, scene, [b for members in batches.values() for b in members], status)
+    if scene.background is not None:
+        status.assets["background"] = {"state": _background(store, scene, description, engine)}
     status.assets["jacobian"] = {"state": _jacobian(store, scene, grids)}
     return status
 
 
-def _receptors(store: Store, scene: str, ids: list[str]) -> str:
-    def read(source: Source) -> list[str]:
-        return list(pd.read_parquet(source, columns=["receptor"])["receptor"])
-
-    found = store.folder("receptors").open(f"{scene}.parquet", read, whole=False)
+def _receptors(store: Store, scene: Scene) -> str:
+    found = store.folder("receptors").open(f"{scene.id}.parquet", stored_version, whole=False)
     if found is None:
         return "missing"
-    return "ready" if found == ids else "stale"
+    ids, version = found
+    same = version == receptors_version(scene) if scene.has_columns else ids == [r.id for r in scene.receptor_list]
+    return "ready" if same else "stale"
 
 
 def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> list[footprints.FootprintFile] | None:
@@ -127,7 +130,7 @@ def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> 
         if particles is None:
             return None, None
         particles.close()
-        part = footprints.read_part(grids_of(batch.shard), batch, scene.footprint)
+        part = footprints.read_part(grids_of(batch.shard), batch, scene)
         if part is not None:
             part.close()
         return particles, part
@@ -151,6 +154,17 @@ def _parts(store: Store, scene: Scene, batches: list[Batch], status: Status) -> 
         state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"
         status.assets[asset] = {"state": state, "parts": done[asset], "of": len(batches)}
     return grids if batches and len(grids) == len(batches) else None
+
+
+def _background(store: Store, scene: Scene, description: Description | None, engine: str) -> str:
+    try:
+        found = store.folder("background").open(f"{scene.id}.parquet", read_background, whole=False)
+    except ValueError:
+        return "missing"
+    if found is None:
+        return "missing"
+    wanted = description and background_version(scene, trajectories_version(scene, description.sha256, engine))
+    return "ready" if found[1] == wanted else "stale"
 
 
 def _jacobian(store: Store, scene: Scene, grids: list[footprints.FootprintFile] | None) -> str:

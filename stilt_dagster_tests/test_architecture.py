@@ -17,12 +17,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Layers, lowest first; a module imports from its own and lower ones only.
 LAYERS = (
     "science",
+    "retrievals",
     "demo",
     "cluster",
     "resources",
     "failures",
     "io_managers",
     "partitions",
+    "intake",
     "chain",
     "assets",
     "checks",
@@ -51,6 +53,14 @@ def test_science_knows_no_dagster(path: Path) -> None:
     for name in imports(path):
         assert not name.startswith("dagster")
         assert not name.startswith("stilt_dagster.") or name.startswith("stilt_dagster.science")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "retrievals").glob("*.py")), ids=lambda p: p.stem)
+def test_retrievals_know_no_dagster(path: Path) -> None:
+    allowed = ("stilt_dagster.science", "stilt_dagster.retrievals")
+    for name in imports(path):
+        assert not name.startswith("dagster")
+        assert not name.startswith("stilt_dagster") or name.startswith(allowed)
 
 
 @pytest.mark.parametrize(("library", "owner"), [("stilt", "science/hysplit.py"), ("arlmet", "science/arl.py")])
@@ -93,7 +103,8 @@ def test_definitions_are_what_they_were() -> None:
         "meteorology_aggregate": (scene, ["receptors"]),
         "trajectories": (shards, ["meteorology_aggregate", "receptors"]),
         "footprints": (shards, ["trajectories"]),
-        "jacobian": (scene, ["footprints"]),
+        "background": (scene, ["trajectories"]),
+        "jacobian": (scene, ["background", "footprints"]),
     }
     checks = {c.name for c in graph.asset_check_keys}
     assert checks == {"receptors_are_whole", "every_receptor_succeeded", "matrix_is_sound"}

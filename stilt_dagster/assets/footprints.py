@@ -53,8 +53,7 @@ def footprints(
         with store.store.scratch() as scratch, progress(context, "footprints") as tell:
             report = grid_shards(
                 shards,
-                scene.footprint,
-                scene.transport.n_hours,
+                scene,
                 trajectories.folder,
                 made.folder,
                 scratch,

@@ -6,17 +6,24 @@ from pathlib import Path
 import dagster as dg
 import h5netcdf
 import numpy as np
+import pandas as pd
 
 from stilt_dagster.assets.common import meteorology_of, picture, planned, report_metadata
 from stilt_dagster.failures import explained
 from stilt_dagster.io_managers import Shards
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.jacobian import build_jacobian, column_sums
 from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.receptors import SHARDS
 from stilt_dagster.science.scene import Scene
-from stilt_dagster.science.versions import footprints_version, jacobian_version, trajectories_version
+from stilt_dagster.science.versions import (
+    background_version,
+    footprints_version,
+    jacobian_version,
+    trajectories_version,
+)
 
 
 @dg.asset(
@@ -31,6 +38,7 @@ from stilt_dagster.science.versions import footprints_version, jacobian_version,
 def jacobian(
     context: dg.AssetExecutionContext,
     footprints: Shards,
+    background: tuple[pd.DataFrame, str] | None,
     store: StoreResource,
     transport_engine: TransportEngine,
 ) -> Iterator[dg.Output[Path]]:
@@ -41,8 +49,12 @@ def jacobian(
         shards = planned(scene, meteorology, engine, SHARDS)
         path = scratch / "jacobian.nc"
         attributes = {"meteorology_digest": meteorology, "transport_engine": engine}
-        report = build_jacobian(scene, shards, footprints.folder, path, attributes)
-        version = jacobian_version(footprints_version(scene, trajectories_version(scene, meteorology, engine)))
+        particles = trajectories_version(scene, meteorology, engine)
+        if background is not None and background[1] != background_version(scene, particles):
+            raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
+        table = None if background is None else background[0]
+        report = build_jacobian(scene, shards, footprints.folder, path, attributes, table)
+        version = jacobian_version(scene, footprints_version(scene, particles))
         cells = scene.footprint.grid.ny * scene.footprint.grid.nx
         yield dg.Output(
             path,

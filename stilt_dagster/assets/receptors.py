@@ -2,14 +2,16 @@
 
 import dagster as dg
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from stilt_dagster.assets.common import picture
 from stilt_dagster.failures import explained
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources import StoreResource
 from stilt_dagster.science.pictures import influence_map
+from stilt_dagster.science.receptor_store import stored_receptors
 from stilt_dagster.science.receptors import receptor_table
+from stilt_dagster.science.scene import Scene
 from stilt_dagster.science.versions import receptors_version
 
 
@@ -19,17 +21,19 @@ from stilt_dagster.science.versions import receptors_version
     group_name="scene",
     kinds={"parquet"},
     code_version="1",
-    description="The scene's receptors, one row each: id, shard, time (UTC), position (degrees) and height (m).",
+    description="Receptors, one row each: id, shard, time (UTC), position, height (m); of a retrieval its soundings.",
 )
-def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pd.DataFrame:
+def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Table:
     """Make the receptor table of a scene from its spec."""
     with explained():
         scene = store.store.scene(context.partition_key)
         table = receptor_table(scene.receptor_list)
         lon, lat = table["longitude"].to_numpy(), table["latitude"].to_numpy()
-        context.set_data_version(context.asset_key, dg.DataVersion(receptors_version(scene)))
+        version = receptors_version(scene)
+        context.set_data_version(context.asset_key, dg.DataVersion(version))
         context.add_output_metadata(
             {
+                **_selection(scene),
                 "receptors": len(table),
                 "first time": f"{table['time'].min():%Y-%m-%d %H:%M} UTC",
                 "last time": f"{table['time'].max():%Y-%m-%d %H:%M} UTC",
@@ -40,4 +44,12 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pd.Dat
                 ),
             }
         )
-        return table
+        return stored_receptors(scene, table, version)
+
+
+def _selection(scene: Scene) -> dict[str, int]:
+    """Return how many of a retrieval's soundings each step of the selection left."""
+    retrieval = scene.receptors.retrieval
+    if retrieval is None or retrieval.retrieved is None:
+        return {}
+    return {f"soundings {name.replace('_', ' ')}": n for name, n in retrieval.retrieved.counts.items()}

@@ -14,7 +14,7 @@ from stilt_dagster.cluster.sizes import Load, Size, overridden, size_of
 SCENE_TAG, ASSET_TAG, CORES_TAG = "stilt/scene", "stilt/asset", "stilt/cores"
 
 #: Assets in the order they build on each other.
-ORDER = ("receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian")
+ORDER = ("receptors", "meteorology_aggregate", "trajectories", "footprints", "background", "jacobian")
 
 #: Shards of a scene.
 _SHARDS = 16

@@ -190,6 +190,8 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
             900 * MIB + cores * (table + 16 * load.cells),
             int(3072 * MIB + 64 * load.rows * PART_BYTES),
         )
+    elif asset == "background":
+        size = Size(1, 2500 * MIB + table, int(3072 * MIB + 64 * load.rows * PART_BYTES))
     elif asset == "jacobian":
         entries = load.receptors * min(load.cells, 100_000) * 8
         size = Size(1, 1200 * MIB + load.receptors * 4096, 2048 * MIB + 3 * entries)

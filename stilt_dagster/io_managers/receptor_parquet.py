@@ -18,24 +18,22 @@ class ReceptorIOManager(dg.ConfigurableIOManager):
     store: StoreResource
 
     @explained()
-    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: pa.Table) -> None:
         """Write the table."""
-        table = pa.Table.from_pandas(obj, preserve_index=False)
-        fields = [f.with_metadata({"description": RECEPTOR_COLUMNS[f.name]}) for f in table.schema]
         store = self.store.store
         with store.scratch() as scratch:
             path = scratch / "receptors.parquet"
             try:
-                pq.write_table(table.cast(pa.schema(fields)), path, compression="zstd")
+                pq.write_table(obj, path, compression="zstd")
             except OSError as error:
                 raise StoreError(f"cannot write receptors: {error}; free space, or set STILT_STORE") from error
             store.folder("receptors").put(path, f"{scene_of(context)}.parquet")
 
     @explained()
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Read the table."""
+        """Read where and when particles are released."""
         scene = scene_of(context)
         path = self.store.store.folder("receptors").get(f"{scene}.parquet")
         if path is None:
             raise missing("receptors", scene)
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=list(RECEPTOR_COLUMNS))

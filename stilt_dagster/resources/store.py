@@ -2,12 +2,14 @@
 
 ::
 
-    scenes/<scene>.json
+    scenes/<scene>.json, <scene>.<hash>.parquet     the latter the soundings of a retrieval's scene
     receptors/<scene>.parquet
     meteorology_aggregate/<scene>.arl, <scene>.json
     trajectories/<scene>/<shard>/part-00000.parquet ...
     footprints/<scene>/<shard>/part-00000.nc ...
+    background/<scene>.parquet
     jacobian/<scene>.nc
+    sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
 
 Files appear whole or not at all.
 """
@@ -23,8 +25,10 @@ from upath import UPath
 from stilt_dagster.resources.folders import Directory, Folder, Prefix
 from stilt_dagster.resources.objects import FsspecObjects
 from stilt_dagster.science.errors import SceneError, StoreError
-from stilt_dagster.science.scene import SCENE_ID, Scene
+from stilt_dagster.science.scene import SCENE_ID, Retrieved, Scene
 from stilt_dagster.science.scratch import scratch_directory
+from stilt_dagster.science.soundings import Soundings, read_soundings
+from stilt_dagster.science.spec import digest
 
 
 class Store:
@@ -109,15 +113,47 @@ class Store:
                 f"scene {scene} has no spec in {self.root}/scenes: register it with `stilt-dagster scene add FILE`"
             )
         try:
-            return Scene.from_json(text)
+            return Scene.from_json(text, lambda retrieved: self._soundings(scene, retrieved))
         except ValueError as error:
             raise SceneError(
                 f"the spec of {scene} in {self.root}/scenes is damaged: {error}; register it again"
             ) from error
 
     def write_scene(self, scene: Scene) -> None:
-        """Write a scene's spec."""
-        self.folder("scenes").write(f"{scene.id}.json", scene.to_json())
+        """Write a scene's spec, and before it the soundings it names; then remove those of an earlier one."""
+        folder, wanted, earlier = self.folder("scenes"), "", ""
+        if (text := folder.read(f"{scene.id}.json")) is not None:
+            earlier = self._soundings_of(text, scene.id)
+        if (retrieval := scene.receptors.retrieval) is not None:
+            assert retrieval.retrieved is not None
+            wanted = _soundings_name(scene.id, retrieval.retrieved)
+            with self.scratch() as scratch:
+                scene.soundings.write(scratch / wanted)
+                folder.put(scratch / wanted, wanted)
+        folder.write(f"{scene.id}.json", scene.to_json())
+        if earlier not in ("", wanted):
+            folder.remove(earlier)
+
+    @staticmethod
+    def _soundings_of(text: str, scene: str) -> str:
+        """Return the name of the soundings a stored spec names; empty if it names none, or is damaged."""
+        try:
+            retrieval = Scene.from_json(text).receptors.retrieval
+        except (ValueError, SceneError):
+            return ""
+        return "" if retrieval is None or retrieval.retrieved is None else _soundings_name(scene, retrieval.retrieved)
+
+    def _soundings(self, scene: str, retrieved: Retrieved) -> Soundings:
+        name = _soundings_name(scene, retrieved)
+        found = self.folder("scenes").open(name, read_soundings, whole=True)
+        if found is None:
+            raise SceneError(f"the soundings of {scene}, {self.root}/scenes/{name}, are missing: register it again")
+        return found
+
+
+def _soundings_name(scene: str, retrieved: Retrieved) -> str:
+    """Return the name of a scene's soundings: another one for other content, so that a spec never finds wrong ones."""
+    return f"{scene}.{digest([retrieved.positions, retrieved.kernels, retrieved.observations])}.parquet"
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]

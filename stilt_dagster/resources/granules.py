@@ -1,0 +1,146 @@
+"""Retrieval files where they land: a directory, or a prefix of a bucket, listed page by page in the order of names."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from stilt_dagster.science.errors import RetrievalError, UnreadableError, UserError
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file, as a listing tells of it.
+
+    Attributes
+    ----------
+    key : str
+        Its name below the source's root.
+    modified : float
+        When it last changed, s since 1970.
+    state : str
+        What another content of the same name has otherwise.
+    """
+
+    key: str
+    modified: float
+    state: str
+
+
+class GranuleFolder:
+    """Where a source's granules land.
+
+    Parameters
+    ----------
+    uri : str
+        A directory, ``gs://bucket/prefix``, or ``s3://bucket/prefix``, which is read anonymously.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._scheme = uri.partition("://")[0] if "://" in uri else ""
+        if self._scheme not in ("", "gs", "s3", "file"):
+            raise RetrievalError(f"{uri}: granules are read from a directory, gs:// or s3://")
+        bucket, _, prefix = self.uri.partition("://")[2].partition("/")
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+
+    def list(self, pattern: str = "*") -> Iterator[Listed]:
+        """Yield the files whose names match, in the order of their keys.
+
+        Raises
+        ------
+        RetrievalError
+            If the place cannot be listed.
+        """
+        with _explained("list", self.uri):
+            for listed in self._listed():
+                if fnmatch.fnmatchcase(listed.key.rsplit("/", 1)[-1], pattern):
+                    yield listed
+
+    def _listed(self) -> Iterator[Listed]:
+        if self._scheme == "gs":
+            from stilt_dagster.resources.gcs import client  # slow to import, and needed for nothing else
+
+            fields = "items(name,size,generation,updated),nextPageToken"
+            blobs = client().list_blobs(self._bucket, prefix=self._prefix, fields=fields, page_size=_PAGE)
+            for blob in blobs:
+                yield Listed(blob.name.removeprefix(self._prefix), blob.updated.timestamp(), str(blob.generation))
+        elif self._scheme == "s3":
+            yield from self._listed_s3()
+        else:
+            root = Path(self.uri.removeprefix("file://")).expanduser()
+            if not root.is_dir():
+                raise RetrievalError(f"{root} is not a directory: granules are looked for there")
+            for path in sorted(p for p in root.rglob("*") if p.is_file()):
+                known = path.stat()
+                # A rename keeps the time of writing, and sets the other.
+                modified = max(known.st_mtime, known.st_ctime)
+                yield Listed(str(path.relative_to(root)), modified, f"{known.st_mtime_ns}-{known.st_size}")
+
+    def _listed_s3(self) -> Iterator[Listed]:
+        client, token = UPath(f"s3://{self._bucket}", anon=True).fs, None
+        while True:
+            more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+            page = client.call_s3("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix, MaxKeys=_PAGE, **more)
+            for item in page.get("Contents", ()):
+                key = item["Key"].removeprefix(self._prefix)
+                yield Listed(key, item["LastModified"].timestamp(), f"{item['ETag']}-{item['Size']}")
+            token = page.get("NextContinuationToken")
+            if not token:
+                return
+
+    def path_of(self, key: str) -> str:
+        """Return the path or URL of a file."""
+        return f"{self.uri}/{key}"
+
+
+def fetch(uri: str, directory: Path) -> Path:
+    """Return a retrieval's file on this machine: itself, or a copy in *directory*.
+
+    Raises
+    ------
+    UnreadableError
+        If it is not there, or cannot be copied.
+    """
+    if "://" not in uri:
+        path = Path(uri).expanduser()
+        if not path.is_file():
+            raise UnreadableError(f"{path} does not exist")
+        return path
+    with _explained("read", uri):
+        options: dict[str, Any] = {"anon": True} if uri.startswith("s3://") else {}
+        source = UPath(uri, **options)
+        copy = directory / source.name
+        try:
+            with source.open("rb") as remote, copy.open("wb") as local:
+                shutil.copyfileobj(remote, local, 8 << 20)
+        except FileNotFoundError:
+            raise UnreadableError(f"{uri} does not exist") from None
+        return copy
+
+
+@contextmanager
+def _explained(action: str, uri: str) -> Iterator[None]:
+    """Turn what a client of some store raises into one line."""
+    try:
+        yield
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:  # clients of object stores raise their own kinds
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(f"cannot {action} {uri}: {what}; check that it is there, and who may read it") from error
+
+
+def stamp(modified: float) -> str:
+    """Return a time of change as text."""
+    return f"{dt.datetime.fromtimestamp(modified, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"

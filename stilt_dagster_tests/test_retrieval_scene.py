@@ -1,0 +1,119 @@
+"""A retrieval's scene, from its file to the jacobian, on real HYSPLIT."""
+
+from __future__ import annotations
+
+import json
+
+import h5netcdf
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from stilt_dagster_tests.conftest import Project
+from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
+
+SCENE = "slc-20230715-o29801"
+
+
+def add(project: Project, name: str = "granule.nc", code: int = 0, replace: bool = False, **granule: object):
+    write_tropomi(project.path / name, scanlines=2, pixels=2, **granule)
+    retrieval = {"product": "tropomi_ch4", "uri": name, "top": 2000}
+    file = project.scene_file(
+        name="slc", time=None, receptors={"grid": None, "retrieval": retrieval}, transport={"numpar": 60}
+    )
+    return project.cli("scene", "add", file, *(["--replace"] if replace else []), code=code)
+
+
+def jacobian(project: Project) -> xr.Dataset:
+    return xr.load_dataset(project.store / "jacobian" / f"{SCENE}.nc")
+
+
+def row_sums(project: Project) -> np.ndarray:
+    return jacobian(project)["row_sum"].to_numpy()
+
+
+@pytest.mark.slow
+def test_kernels_weight_rows_and_no_transport_is_run_again(project: Project) -> None:
+    add(project, kernel=1.0)
+    project.cli("scene", "run", SCENE)
+    plain = jacobian(project)
+    assert {"value", "uncertainty", "prior_term", "averaging_kernel", "pressure_weight"} <= set(plain.variables)
+    assert plain["value"].to_numpy() == pytest.approx(1.9, abs=0.03)
+    parts = {p: p.stat().st_mtime_ns for p in (project.store / "trajectories").rglob("*.parquet")}
+    table = pd.read_parquet(project.store / "receptors" / f"{SCENE}.parquet")
+    assert len(table) == 4
+    assert {"sounding", "value", "averaging_kernel", "prior", "quality"} <= set(table.columns)
+    whole_prior = (plain["pressure_weight"] * plain["prior"]).sum("level").to_numpy()
+    assert (plain["row_sum"] > 0).all()
+
+    for factor in (0.5, 0.0):
+        add(project, kernel=factor, replace=True)
+        project.cli("scene", "run", SCENE)
+        made = jacobian(project)
+        np.testing.assert_allclose(made["row_sum"], factor * plain["row_sum"], rtol=1e-6)
+    assert set(made["status"].to_numpy()) == {1}
+    np.testing.assert_allclose(made["prior_term"], whole_prior, rtol=1e-6)
+    assert {p: p.stat().st_mtime_ns for p in parts} == parts
+
+    # Without the kernel a row is plain pressure weighting, whatever the kernel is.
+    scene = json.loads((project.store / "scenes" / f"{SCENE}.json").read_text())
+    assert scene["receptors"]["retrieval"]["retrieved"]["soundings"] == 4
+    file = project.path / "scene.yaml"
+    file.write_text(file.read_text() + "weighting: {averaging_kernel: false}\n")
+    project.cli("scene", "add", file, "--replace")
+    project.cli("scene", "run", SCENE)
+    np.testing.assert_allclose(row_sums(project), plain["row_sum"], rtol=1e-6)
+    assert {p: p.stat().st_mtime_ns for p in parts} == parts
+
+
+def test_background_is_sampled_where_particles_end(project: Project) -> None:
+    times = pd.date_range("2023-07-15T06:00", periods=3, freq="3h")
+    lat, lon, level = np.arange(38, 44, 1.0), np.arange(-118, -106, 1.0), np.array([1000.0, 850, 700, 500, 200])
+    field = xr.DataArray(
+        1800.0 + np.zeros((3, 5, 6, 12)) + lon,
+        {"time": times, "level": ("level", level, {"units": "hPa"}), "latitude": lat, "longitude": lon},
+        ("time", "level", "latitude", "longitude"),
+        attrs={"units": "ppb"},
+    )
+    field.to_dataset(name="ch4").to_netcdf(project.path / "field.nc")
+    write_tropomi(project.path / "granule.nc", scanlines=1, pixels=2, kernel=0.8)
+    retrieval = {"product": "tropomi_ch4", "uri": "granule.nc", "top": 2000}
+    file = project.scene_file(
+        name="slc",
+        time=None,
+        receptors={"grid": None, "retrieval": retrieval},
+        background={"uri": "field.nc", "variable": "ch4"},
+    )
+    project.cli("scene", "add", file)
+    project.cli("scene", "run", SCENE)
+    assert project.status(SCENE)["assets"]["background"]["state"] == "ready"
+    with h5netcdf.File(project.store / "jacobian" / f"{SCENE}.nc", "r") as made:
+        background, spread = made.variables["background"][:], made.variables["background_sd"][:]
+        weight = made.variables["pressure_weight"][:]
+        top, pressure = made.variables["top"][:], made.variables["pressure"][:]
+        prior_term, prior = made.variables["prior_term"][:], made.variables["prior"][:]
+    # Two hours of a west wind of 6 m/s: half a degree upwind of the soundings.
+    assert (top > 2000 - 1).all()
+    assert pressure.shape == (2, 13)
+    west = -112.05 + np.array([0.0, 0.05]) - 2 * 3600 * 6 / (111_195 * np.cos(np.deg2rad(40.45)))
+    per_layer = background / (1.8 + west / 1000)
+    seen = ((weight * prior).sum(axis=1) - prior_term) / prior[:, :3].mean(axis=1)
+    np.testing.assert_allclose(per_layer, seen, rtol=0.02)
+    assert (spread > 0).all()
+    assert (spread < 0.001).all()
+
+
+def test_bad_granules_register_nothing(project: Project) -> None:
+    for granule, says in (
+        ({"units": "furlongs"}, "has units 'furlongs'"),
+        ({"without": "column_averaging_kernel"}, "column_averaging_kernel (averaging_kernel) is missing"),
+        ({"qa": 0.2}, "has the quality asked for"),
+        ({"kernel": np.nan}, "they lack values, kernels or pressures"),
+    ):
+        error = add(project, code=2, **granule).stderr
+        assert says in error, error
+        assert "Traceback" not in error
+        assert len(error.strip().splitlines()) == 1
+    (project.path / tropomi_name()).write_bytes((project.path / "granule.nc").read_bytes()[:5000])
+    assert not list(project.store.glob("scenes/*"))
