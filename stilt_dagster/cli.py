@@ -13,6 +13,8 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +36,9 @@ app = typer.Typer(
 )
 scene_app = typer.Typer(no_args_is_help=True, help="Register scenes, run them, and see how far they are.")
 jacobian_app = typer.Typer(no_args_is_help=True, help="Work on finished jacobians.")
+retrievals_app = typer.Typer(no_args_is_help=True, help="Make scenes of satellite retrievals.")
 app.add_typer(scene_app, name="scene")
+app.add_typer(retrievals_app, name="retrievals")
 app.add_typer(jacobian_app, name="jacobian")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -219,6 +223,58 @@ def jacobian_concat(
             typer.echo(json.dumps({"output": str(output), "shape": [rows, columns]}))
         else:
             typer.echo(f"{output}: {rows} observations of {len(scenes)} scenes, {columns} columns")
+
+
+SourceNames = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE...]", help="Sources; all by default.")]
+
+
+@retrievals_app.command("scan")
+def retrievals_scan(sources: SourceNames = None, as_json: AsJson = False) -> None:
+    """Register scenes of granules that are new or have changed, as a source's sensor does."""
+    with _errors():
+        _scan(sources or None, None, as_json)
+
+
+@retrievals_app.command("campaign")
+def retrievals_campaign(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Sources.")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day of measurements, UTC.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, too.")],
+    as_json: AsJson = False,
+) -> None:
+    """Register scenes of all granules of some days; finished scenes are left alone."""
+    with _errors():
+        if last < first:
+            raise UserError(f"--to {last:%Y-%m-%d} lies before --from {first:%Y-%m-%d}: exchange them")
+        _scan(sources, (first.date(), last.date()), as_json)
+
+
+def _scan(names: list[str] | None, days: tuple[date, date] | None, as_json: bool) -> None:
+    from stilt_dagster.intake import Source, load_sources, scan
+
+    store, instance = _store(), _instance()
+    found, told, bad = {}, 0, False
+    for source in load_sources(store, names):
+        told += 1
+        if not isinstance(source, Source):
+            if names:
+                raise source
+            typer.echo(f"error: {source}", err=True)
+            bad = True
+            continue
+        result = found[source.name] = scan(instance, store, source, days=days)
+        if not as_json:
+            for line in result.lines():
+                typer.echo(line)
+            typer.echo(f"{source.name}: {result.summary()}")
+    if not told:
+        raise UserError(f"there are no sources: write one as {store.root}/sources/NAME.yaml, see docs/retrievals.md")
+    if as_json:
+        typer.echo(json.dumps({name: asdict(result) for name, result in found.items()}))
+    if bad:
+        raise typer.Exit(2)
+    if any(result.failed for result in found.values()):
+        raise typer.Exit(1)
 
 
 @app.command()

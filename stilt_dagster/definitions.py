@@ -22,6 +22,8 @@ from stilt_dagster.io_managers import (
 )
 from stilt_dagster.jobs import JOBS
 from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.retrieval_sensors import retrieval_sensors
+from stilt_dagster.schedules import SCHEDULES
 from stilt_dagster.sensors import SENSORS
 from stilt_dagster.settings import meteorology_root, store_url
 
@@ -55,7 +57,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
-        sensors=SENSORS,
+        sensors=[*SENSORS, *retrieval_sensors(store.url)],
+        schedules=SCHEDULES,
         resources=resources,
         # The pool of simulations is inside the asset: a process a step would only start Python again.
         executor=dg.in_process_executor,

@@ -11,8 +11,8 @@ import datetime as dt
 import json
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,8 +172,10 @@ class Scan:
         Files there are.
     finished : bool
         Whether all were looked at.
-    newest : str
-        The file that changed last, of those handled.
+    newest : (float, str)
+        The file that changed last, of those handled: when, and its name.
+    owed : list of str
+        Scenes of earlier scans whose first run may not have been asked for.
     """
 
     new: list[str] = field(default_factory=list)
@@ -185,6 +187,7 @@ class Scan:
     listed: int = 0
     finished: bool = True
     newest: tuple[float, str] = (0.0, "")
+    owed: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, a line each."""
@@ -233,6 +236,15 @@ class _Ledger:
         if self._noted % _NOTE_EVERY == 0:
             self.write()
 
+    def owed(self, begun: Callable[[Sequence[str]], set[str]]) -> list[str]:
+        """Return registered scenes that were not begun, and take it down of those that were."""
+        registered = {k: e for k, e in self.entries.items() if e.verdict == "registered"}
+        done = begun(sorted({name for e in registered.values() for name in e.scenes}))
+        for key, entry in registered.items():
+            if done.issuperset(entry.scenes):
+                self.note(key, replace(entry, verdict="done"))
+        return [name for e in registered.values() for name in e.scenes if name not in done]
+
     def write(self) -> None:
         """Write what is known, if anything is new."""
         if self._noted:
@@ -248,6 +260,8 @@ def scan(
     seconds: float = float("inf"),
     max_scenes: int | None = None,
     days: tuple[dt.date, dt.date] | None = None,
+    begun: Callable[[Sequence[str]], set[str]] | None = None,
+    by_sensor: bool = False,
 ) -> Scan:
     """Register the scenes of a source's new and changed files.
 
@@ -265,6 +279,11 @@ def scan(
         No new file is begun after so many scenes.
     days : tuple of date, optional
         First and last day of granules wanted; others are left for later.
+    begun : callable, optional
+        Returns those of some scenes whose first asset was made: others, registered by an earlier scan that did not live
+        to ask for their runs, are reported as owed.
+    by_sensor : bool
+        The caller asks for the first runs of what is registered.
 
     Returns
     -------
@@ -278,6 +297,8 @@ def scan(
         If the store cannot be used.
     """
     ledger, found = _Ledger(store, source.name), Scan()
+    if begun is not None:
+        found.owed = ledger.owed(begun)
     end, now = time.monotonic() + seconds, time.time()
     folder = GranuleFolder(source.uri)
     try:
@@ -296,7 +317,7 @@ def scan(
             if time.monotonic() > end or (max_scenes is not None and made >= max_scenes):
                 found.finished = False
                 continue
-            entry = _handle(instance, store, source, folder, listed, known, found, days)
+            entry = _handle(instance, store, source, folder, listed, known, found, days, by_sensor)
             if entry is not None:
                 ledger.note(listed.key, entry)
                 found.newest = max(found.newest, (listed.modified, listed.key))
@@ -314,6 +335,7 @@ def _handle(
     known: _Entry | None,
     found: Scan,
     days: tuple[dt.date, dt.date] | None,
+    by_sensor: bool,
 ) -> _Entry | None:
     """Read one file and register its scenes; return what to note of it."""
     uri, key = folder.path_of(listed.key), listed.key
@@ -327,7 +349,7 @@ def _handle(
                 if days is not None and not days[0] <= dt.date.fromisoformat(granule.key[:8]) <= days[1]:
                     return None
                 try:
-                    scenes.append(_register(instance, store, source, granule, uri, name, found))
+                    scenes.append(_register(instance, store, source, granule, uri, name, found, by_sensor))
                 except NoReceptorsError as reason:
                     reasons.append(f"{name}: {str(reason).split(': ', 2)[-1]}")
     except UnreadableError as error:
@@ -349,7 +371,14 @@ def _handle(
 
 
 def _register(
-    instance: dg.DagsterInstance, store: Store, source: Source, granule: Granule, uri: str, area: str, found: Scan
+    instance: dg.DagsterInstance,
+    store: Store,
+    source: Source,
+    granule: Granule,
+    uri: str,
+    area: str,
+    found: Scan,
+    by_sensor: bool,
 ) -> str:
     """Register the scene of a granule in an area, unless what is registered is as new; return its id.
 
@@ -376,6 +405,6 @@ def _register(
     data = {**source.scene, "id": name, "name": f"{source.name}-{area}", "time": first.isoformat()}
     scene: Scene = make_scene({**data, "receptors": receptors}, f"source {source.name}").with_soundings(soundings)
     changed = registered is not None and bool(registered.differences(scene))
-    if register_scene(instance, store, scene, replace=True):
+    if register_scene(instance, store, scene, replace=True, source=source.name if by_sensor else ""):
         (found.replaced if changed else found.new).append(name)
     return name

@@ -22,7 +22,9 @@ scene_by_shard = dg.MultiPartitionsDefinition({"scene": scenes, "shard": shards}
 to_scene = dg.MultiToSingleDimensionPartitionMapping("scene")
 
 
-def register_scene(instance: dg.DagsterInstance, store: Store, scene: Scene, *, replace: bool = False) -> bool:
+def register_scene(
+    instance: dg.DagsterInstance, store: Store, scene: Scene, *, replace: bool = False, source: str = ""
+) -> bool:
     """Write a scene's spec, then add its partition, then note it: so there is no partition without a spec.
 
     The note, an observation of ``receptors``, tells automation of a new or changed scene, and whoever launches its
@@ -38,6 +40,8 @@ def register_scene(instance: dg.DagsterInstance, store: Store, scene: Scene, *, 
         The scene.
     replace : bool
         Take another spec's place.
+    source : str
+        The sensor or schedule that registers it, and asks for its first run.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def register_scene(instance: dg.DagsterInstance, store: Store, scene: Scene, *, 
     if not has_partition:
         instance.add_dynamic_partitions("scenes", [scene.id])
     if not (known and has_partition and is_noted(instance, scene.id)):
-        instance.report_runless_asset_event(_note(scene))
+        instance.report_runless_asset_event(_note(scene, source))
     return not (known and has_partition)
 
 
@@ -73,7 +77,16 @@ def is_noted(instance: dg.DagsterInstance, scene: str) -> bool:
     return bool(instance.fetch_observations(query, limit=1).records)
 
 
-def _note(scene: Scene) -> dg.AssetObservation:
+def registered_by_source(instance: dg.DagsterInstance, scene: str) -> float:
+    """Return when a sensor or schedule registered a scene last, s since 1970; 0 if a person did."""
+    query = dg.AssetRecordsFilter(asset_key=dg.AssetKey("receptors"), asset_partitions=[scene])
+    for record in instance.fetch_observations(query, limit=1).records:
+        if record.asset_observation and "source" in record.asset_observation.metadata:
+            return record.timestamp
+    return 0.0
+
+
+def _note(scene: Scene, source: str) -> dg.AssetObservation:
     layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
     load = Load(
         receptors=len(scene.receptor_list),
@@ -92,6 +105,7 @@ def _note(scene: Scene) -> dg.AssetObservation:
             "predicted CPU of hycs_std, h": round(load.cpu_seconds / 3600, 2),
             "load": json.dumps(load.to_dict()),
             "tags": json.dumps(scene.tags),
+            **({"source": source} if source else {}),
         },
     )
 

@@ -15,6 +15,7 @@ from dagster._core.storage.tags import WILL_RETRY_TAG
 from stilt_dagster.chain import Step, next_steps, read_record
 from stilt_dagster.cluster.runs import ASSET_TAG, SCENE_TAG, load_of
 from stilt_dagster.jobs import assemble, prepare, simulate
+from stilt_dagster.partitions import registered_by_source
 from stilt_dagster.resources import StoreResource, TransportEngine
 from stilt_dagster.science.errors import UserError
 from stilt_dagster.settings import is_automatic
@@ -27,6 +28,9 @@ BREAKER = 20
 
 #: Scenes a tick looks at: registered since the last, of finished runs since the last, and in turn of all.
 REGISTERED, FINISHED, IN_TURN = 100, 200, 25
+
+#: How long a scene's first run is left to the sensor or schedule that registered it, s.
+HANDS_OFF = 600.0
 
 #: How long a tick looks at scenes: Dagster ends it after 60 s, and a scene of 100,000 receptors takes two.
 SECONDS = 20.0
@@ -108,13 +112,23 @@ def carry_on(
             context.log.warning(f"scene {name} is left alone: {error}")
             continue
         load, tags = load_of(instance, name)
-        requests += [_request(step, tags) for step in next_steps(scene, record, engine, load) if not under_way(step)]
+        requests += [
+            run_request(step, tags)
+            for step in next_steps(scene, record, engine, load)
+            if not (under_way(step) or _is_asked_for(instance, step))
+        ]
     else:
         position.left = []
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(asdict(position)))
 
 
-def _request(step: Step, tags: dict[str, str]) -> dg.RunRequest:
+def _is_asked_for(instance: dg.DagsterInstance, step: Step) -> bool:
+    """Return whether a source's sensor or a schedule registered the scene just now, and asks for this run itself."""
+    return step.asset == "receptors" and time.time() - registered_by_source(instance, step.scene) < HANDS_OFF
+
+
+def run_request(step: Step, tags: dict[str, str]) -> dg.RunRequest:
+    """Return the request of a step's run: the same key as long as nothing has changed."""
     return dg.RunRequest(
         run_key=step.key,
         job_name=JOB_OF[step.asset].name,

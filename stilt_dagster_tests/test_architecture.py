@@ -31,6 +31,8 @@ LAYERS = (
     "products",
     "jobs",
     "sensors",
+    "retrieval_sensors",
+    "schedules",
     "definitions",
     "status",
     "runs",

@@ -479,10 +479,16 @@ def load_scene(path: Path, retrieve: Retrieve | None = None) -> Scene:
     return parse_scene(read_text(path, SceneError), str(path), path.parent, path.stem, retrieve)
 
 
-def parse_scene(text: str, where: str, base: Path, stem: str = "scene", retrieve: Retrieve | None = None) -> Scene:
-    """Read a scene from YAML *text*; *where* names it in errors, *stem* names a domain that has no name."""
+def parse_scene(
+    text: str | dict[str, Any], where: str, base: Path | None, stem: str = "scene", retrieve: Retrieve | None = None
+) -> Scene:
+    """Read a scene from YAML *text*, or what it holds.
+
+    *where* names it in errors, *stem* a domain that has no name. Paths start at *base*; without, they must be absolute.
+    """
     names = "a scene: names and values, such as name, time, receptors, footprint"
-    data = parse_yaml(text, where, names, SceneError)
+    data = parse_yaml(text, where, names, SceneError) if isinstance(text, str) else text
+    base = base or Path("/")
     if is_domain(data):
         data = scene_from_domain(data, stem, where)
     receptors = data.get("receptors")
