@@ -21,15 +21,18 @@ from pydantic import Field
 
 from stilt_dagster.partitions import register_scene
 from stilt_dagster.resources.granules import GranuleFolder, Listed, fetch
+from stilt_dagster.resources.meteorology_archive import MeteorologyArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import PRODUCTS, Granule, read_granule
 from stilt_dagster.science.column import release
-from stilt_dagster.science.errors import RetrievalError, SceneError, UnreadableError
+from stilt_dagster.science.errors import MeteorologyError, RetrievalError, SceneError, UnreadableError
+from stilt_dagster.science.meteorology import Window, require_files
 from stilt_dagster.science.scene import SCENE_ID, Retrieval, Retrieved, Scene, make_scene
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.selection import Area, Selection, select
 from stilt_dagster.science.soundings import Soundings
 from stilt_dagster.science.spec import Spec, digest, parse_yaml, validate
+from stilt_dagster.settings import meteorology_root
 
 #: How often an unreadable file is tried, and the wait before each next try, s.
 _TRIES, _WAITS = 5, (60.0, 120.0, 240.0, 480.0)
@@ -359,6 +362,9 @@ def _handle(
             return _Entry(listed.state, "retry", tries, time.time())
         found.failed.append((key, f"{error}; {tries} tries: put a whole file in its place"))
         return _Entry(listed.state, "failed", tries, time.time())
+    except MeteorologyError as error:  # which may come after the granule does
+        found.waiting.append((key, str(error)))
+        return _Entry(listed.state, "retry", min((known.tries if known else 0) + 1, len(_WAITS)), time.time())
     except (RetrievalError, SceneError) as error:
         found.failed.append((key, str(error)))
         return _Entry(listed.state, "failed", 1, time.time())
@@ -404,6 +410,8 @@ def _register(
     first = soundings.time.min().astype("datetime64[s]").item()
     data = {**source.scene, "id": name, "name": f"{source.name}-{area}", "time": first.isoformat()}
     scene: Scene = make_scene({**data, "receptors": receptors}, f"source {source.name}").with_soundings(soundings)
+    window = Window.of(scene.receptor_list, scene.transport.n_hours)
+    require_files(scene.meteorology, window, MeteorologyArchive(root=meteorology_root()).open())
     changed = registered is not None and bool(registered.differences(scene))
     if register_scene(instance, store, scene, replace=True, source=source.name if by_sensor else ""):
         (found.replaced if changed else found.new).append(name)

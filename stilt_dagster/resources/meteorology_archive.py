@@ -50,6 +50,11 @@ class FileArchive:
         except (OSError, ImportError, ValueError) as error:
             raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
 
+    def has(self, locations: Sequence[str]) -> bool:
+        """Return whether a file is at one of the locations; of what is elsewhere, that it may be."""
+        paths = [_path(self._absolute(location)) for location in locations]
+        return any(p.protocol not in ("", "file", "local") or p.exists() for p in paths)
+
     def fetch(self, locations: Sequence[str]) -> Found | None:
         """Return the first location that exists, copied here if it is elsewhere, or None."""
         for location in locations:

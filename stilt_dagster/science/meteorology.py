@@ -51,6 +51,9 @@ class Archive(Protocol):
     def names(self, directory: str) -> list[str]:
         """Return the names of the files of a directory or bucket prefix."""
 
+    def has(self, locations: Sequence[str]) -> bool:
+        """Return whether a file is at one of the locations, as far as that is known without asking the network."""
+
     def fetch(self, locations: Sequence[str]) -> Found | None:
         """Return the first location that exists, copied here if it is elsewhere, or None."""
 
@@ -202,27 +205,56 @@ def find_files(settings: MeteorologySettings, window: Window, archive: Archive) 
     MeteorologyError
         Naming the file or pattern that is missing.
     """
+    found = []
+    for locations in _locations(settings, window, archive):
+        file = archive.fetch(locations)
+        if file is None:
+            raise _missing(settings, locations[0], window)
+        found.append(file)
+    return found
+
+
+def require_files(settings: MeteorologySettings, window: Window, archive: Archive) -> None:
+    """Make sure that there are files for the window's hours, by their names alone.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming the file or pattern that is missing.
+    """
+    for locations in _locations(settings, window, archive):
+        if not archive.has(locations):
+            raise _missing(settings, locations[0], window)
+
+
+def _locations(settings: MeteorologySettings, window: Window, archive: Archive) -> list[list[str]]:
+    """Return where each file of the window may be, in the order of time.
+
+    Raises
+    ------
+    MeteorologyError
+        If no file of a directory has the window's hours.
+    """
     first, last = window.first.floor("h"), window.last.ceil("h")
     if settings.source is not None:
-        found = []
-        for path in dict.fromkeys(arl.archive_path(settings.source, t) for t in _hours(first, last)):
-            name = path.rsplit("/", 1)[-1]
-            file = archive.fetch([path, f"{settings.source}/{name}", name])
-            if file is None:
-                raise MeteorologyError(
-                    f"meteorology file {path} of source {settings.source} is missing: put it there under STILT_MET, "
-                    f"or choose a source that has {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
-                )
-            found.append(file)
-        return found
+        paths = dict.fromkeys(arl.archive_path(settings.source, t) for t in _hours(first, last))
+        names = ((path, path.rsplit("/", 1)[-1]) for path in paths)
+        return [[path, f"{settings.source}/{name}", name] for path, name in names]
     directory, pattern = str(settings.directory), str(settings.pattern)
-    names = _names_in_window(pattern, archive.names(directory), first, last)
-    if not names:
+    found = _names_in_window(pattern, archive.names(directory), first, last)
+    if not found:
         raise MeteorologyError(
             f"no file in {directory} matches {pattern!r} for {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
         )
-    files = [archive.fetch([f"{directory.rstrip('/')}/{name}"]) for name in names]
-    return [f for f in files if f is not None]
+    return [[f"{directory.rstrip('/')}/{name}"] for name in found]
+
+
+def _missing(settings: MeteorologySettings, path: str, window: Window) -> MeteorologyError:
+    first, last = window.first.floor("h"), window.last.ceil("h")
+    return MeteorologyError(
+        f"meteorology file {path} of source {settings.source or settings.directory} is missing: put it there under "
+        f"STILT_MET, or choose a source that has {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def _hours(first: pd.Timestamp, last: pd.Timestamp) -> list[pd.Timestamp]:
