@@ -95,6 +95,7 @@ def _note(scene: Scene, source: str) -> dg.AssetObservation:
         cpu_seconds=round(scene.predicted_cpu, 1),
         cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
         source=scene.meteorology.source or "",
+        background=scene.background is not None,
     )
     return dg.AssetObservation(
         asset_key="receptors",

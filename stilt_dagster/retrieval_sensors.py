@@ -73,8 +73,8 @@ def build_retrieval_sensor(source: Source) -> dg.SensorDefinition:
             return dg.SkipReason(f"source {source.name}: {error}")
         for line in found.lines()[:_LINES]:
             context.log.info(line)
-        if more := len(found.lines()) - _LINES:
-            context.log.info(f"and {more} more" if more > 0 else "")
+        if (more := len(found.lines()) - _LINES) > 0:
+            context.log.info(f"and {more} more")
         due = list(dict.fromkeys([*found.new, *found.replaced, *found.owed]))
         record, engine = read_record(instance, due), transport_engine.open().version
         requests = []

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from netCDF4 import Dataset
 
 from stilt_dagster import intake
 from stilt_dagster.intake import Scan, Source, load_sources, scan
@@ -160,18 +161,13 @@ class Killed(BaseException):
     """Stands for a kill."""
 
 
-def test_scans_killed_anywhere_lose_and_double_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(tmp_path, max_scenes=3)
-    for k in range(12):
-        place.land(orbit=29800 + k)
-    chance, calls = random.Random(7), {"left": 0}
-    steps = [(Store, "write_scene"), (dg.DagsterInstance, "add_dynamic_partitions"), (intake._Ledger, "write")]
-    steps += [(dg.DagsterInstance, "report_runless_asset_event"), (intake._Ledger, "note")]
+def test_scans_killed_anywhere_lose_and_double_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance, left = random.Random(7), {"kills": 0}
 
     def fatal(real):
         def call(*args, **kwargs):
-            if chance.random() < 0.25 and calls["left"] > 0:
-                calls["left"] -= 1
+            if left["kills"] and chance.random() < 0.2:
+                left["kills"] = 0
                 if chance.random() < 0.5:
                     real(*args, **kwargs)
                 raise Killed
@@ -179,21 +175,34 @@ def test_scans_killed_anywhere_lose_and_double_nothing(tmp_path: Path, monkeypat
 
         return call
 
-    for owner, name in steps:
+    for owner, name in (
+        (Store, "write_scene"),
+        (dg.DagsterInstance, "add_dynamic_partitions"),
+        (dg.DagsterInstance, "report_runless_asset_event"),
+        (intake, "read_granule"),
+        (intake._Ledger, "note"),
+        (intake._Ledger, "write"),
+    ):
         monkeypatch.setattr(owner, name, fatal(getattr(owner, name)))
+    first = place.land(orbit=0)
     made: list[str] = []
-    kills = 0
-    for _ in range(200):
-        calls["left"] = 1
+    kills = granules = 0
+    while kills < 200:
+        granules += 1
+        name = tropomi_name(orbit=granules)
+        shutil.copyfile(first, place.granules / name)
+        with Dataset(place.granules / name, "a") as file:
+            file.id = name.removesuffix(".nc")
+        left["kills"] = 1
         try:
             made += place.scan(max_scenes=3).new
         except Killed:
             kills += 1
-    calls["left"] = 0
-    place.scan()
-    assert kills > 20
-    assert len(place.scenes) == 12
+    left["kills"] = 0
+    made += place.scan().new
+    assert len(place.scenes) == granules + 1
     assert len(made) == len(set(made))
+    assert place.scan().lines() == []
     for name in place.scenes:
         assert len(place.store.scene(name).receptor_list) == 4
         query = dg.AssetRecordsFilter(asset_key=dg.AssetKey("receptors"), asset_partitions=[name])
@@ -203,6 +212,7 @@ def test_scans_killed_anywhere_lose_and_double_nothing(tmp_path: Path, monkeypat
 def test_sensor_asks_for_each_first_run_until_it_is_made(place: Place) -> None:
     place.land()
     place.land(orbit=29803)
+    scan(place.instance, place.store, place.source, by_sensor=True)  # which died before it asked
     sensor = build_retrieval_sensor(place.source)
     resources = {"store": StoreResource(url=str(place.store.root)), "transport_engine": TransportEngine()}
 

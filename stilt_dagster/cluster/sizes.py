@@ -64,6 +64,8 @@ class Load:
         Cells of the footprint grid times its layers.
     source : str
         Meteorology source; empty if the scene names a directory.
+    background : bool
+        Whether it names a field to sample a background in.
     """
 
     receptors: int = 100
@@ -72,6 +74,7 @@ class Load:
     cpu_seconds: float = 960.0
     cells: int = 2_000_000
     source: str = ""
+    background: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -10,7 +10,7 @@ from dagster._core.definitions.selector import JobSubsetSelector
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.workspace.context import BaseWorkspaceRequestContext
 
-from stilt_dagster.cluster.runs import Coverage
+from stilt_dagster.cluster.runs import Coverage, load_of
 
 #: Run tags: the run that must succeed before this one starts, and that there is one.
 AFTER_TAG, WAITS_TAG = "stilt/after", "stilt/waits"
@@ -52,7 +52,10 @@ def split(
     runs: list[dg.DagsterRun] = []
     for scene, span in _scenes(instance, run, covers) if many else [("", {})]:
         before: dict[str, str] = {}
+        samples = load_of(instance, scene or covers.scene)[0].background
         for part in parts:
+            if part.asset == "background" and not samples:
+                continue  # the scene names no field: a pod would find nothing to do
             run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{group}/{scene}/{part.asset}"))
             runs.append(instance.get_run_by_id(run_id) or part.create(instance, run_id, {**span, **before}))
             before = {AFTER_TAG: run_id, WAITS_TAG: "yes"}

@@ -118,9 +118,20 @@ def fetch(uri: str, directory: Path) -> Path:
             raise UnreadableError(f"{path} does not exist")
         return path
     with _explained("read", uri):
+        copy = directory / uri.rsplit("/", 1)[-1]
+        if uri.startswith("gs://"):
+            from google.api_core.exceptions import NotFound
+
+            from stilt_dagster.resources.gcs import client  # slow to import, and needed for nothing else
+
+            bucket, _, name = uri.removeprefix("gs://").partition("/")
+            try:
+                client().bucket(bucket).blob(name).download_to_filename(str(copy))
+            except NotFound:
+                raise UnreadableError(f"{uri} does not exist") from None
+            return copy
         options: dict[str, Any] = {"anon": True} if uri.startswith("s3://") else {}
         source = UPath(uri, **options)
-        copy = directory / source.name
         try:
             with source.open("rb") as remote, copy.open("wb") as local:
                 shutil.copyfileobj(remote, local, 8 << 20)
