@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stilt_dagster.science.errors import StoreError
@@ -80,8 +80,9 @@ def _clear(parent: Path) -> None:
     """Remove scratch of processes of this machine and user that are gone."""
     for path in parent.glob(f"{_PREFIX}*"):
         pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and path.stat().st_uid == os.getuid() and not _alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # gone meanwhile: its process lives, and was done with it
+            if pid.isdigit() and path.stat().st_uid == os.getuid() and not _alive(int(pid)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:
