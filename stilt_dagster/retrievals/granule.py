@@ -38,6 +38,7 @@ _DEGREES = {
 _UNITS: dict[str, dict[str, float]] = {
     "value": _FRACTIONS, "uncertainty": _FRACTIONS, "prior": _FRACTIONS,
     "surface_pressure": _PRESSURES, "pressure": _PRESSURES, "pressure_interval": _PRESSURES,
+    "tropopause_pressure": _PRESSURES,
     "surface_altitude": _METRES, "altitude": _METRES,
     "longitude": _DEGREES, "latitude": _DEGREES, "zenith": _DEGREES, "azimuth": _DEGREES,
     "corner_longitude": _DEGREES, "corner_latitude": _DEGREES,
@@ -56,7 +57,7 @@ class Table(Spec):
     time: str = Field(description="CF time with units, or ISO text.")
     time_offset: str | None = Field(None, description="To be added to time: ms, or what its units say.")
     value: str = Field(description="Column-average dry-air mole fraction.")
-    uncertainty: str = Field(description="Its standard deviation.")
+    uncertainty: str | None = Field(None, description="Its standard deviation.")
     quality: str | None = Field(None, description="Quality; without, all are 1.")
     quality_is: Literal["fraction", "flag"] = Field(
         "fraction", description="fraction: 0 to 1, good from 0.5; flag: 0 is good."
@@ -67,9 +68,17 @@ class Table(Spec):
     azimuth: str | None = Field(None, description="Viewing azimuth, clockwise from north, toward the instrument.")
     pressure: str | None = Field(None, description="Pressure of levels, or of the edges of layers, one more.")
     pressure_interval: str | None = Field(None, description="Instead: depth of each of the equal layers.")
+    pressure_hybrid: list[tuple[float, float, float]] | None = Field(
+        None, max_length=MAX_LEVELS, description="Instead: a, b, c of each edge, a (p_s - p_t) + b p_t + c, hPa."
+    )
+    tropopause_pressure: str | None = Field(None, description="p_t of pressure_hybrid; p_s is surface_pressure.")
     altitude: str | None = Field(None, description="Heights of pressure, above sea level.")
-    averaging_kernel: str = Field(description="Column averaging kernel.")
-    prior: str = Field(description="Prior profile: mole fraction, or partial columns if dry_air is given.")
+    averaging_kernel: str | None = Field(
+        None, description="Column averaging kernel: a profile, or one number for all layers."
+    )
+    prior: str | None = Field(
+        None, description="Prior: mole fraction, a profile or one number for all layers; or partial columns."
+    )
     dry_air: str | None = Field(None, description="Dry air of each layer: makes weights, and fractions of prior.")
     prior_is: Literal["fraction", "partial_column"] = Field("fraction", description="What prior holds.")
     pressure_weight: str | None = Field(None, description="Share of each level of the column, if the product has it.")
@@ -77,8 +86,12 @@ class Table(Spec):
     corner_latitude: str | None = Field(None, description="Of the pixel's four corners.")
     id: list[str] = Field(default_factory=list, description="Variables that make a sounding's id; its place if none.")
     top_first: bool = Field(False, description="Whether profiles run from the top of the atmosphere down.")
-    units: dict[str, str] = Field(
-        default_factory=dict, description="Units of fields, where the file says none, or wrong."
+    units: dict[str, str] = Field(default_factory=dict, description="Units of fields, whatever the file says.")
+    repeated: list[Literal["averaging_kernel", "prior"]] = Field(
+        default_factory=list, description="Profiles of which the file has one number, for all layers."
+    )
+    constants: dict[Literal["uncertainty", "averaging_kernel", "prior"], float] = Field(
+        default_factory=dict, description="One value for all soundings and layers, in our units: ppm, or 1."
     )
 
 
@@ -266,9 +279,11 @@ class _Reader:
     def _soundings(self, lon: NDArray[np.float64], lat: NDArray[np.float64], places: NDArray[np.int64]) -> Soundings:
         t = self._table
         surface_pressure = self._numbers("surface_pressure").astype(np.float64)
-        kernel = self._numbers("averaging_kernel", profile=True)
-        pressure = self._pressure(surface_pressure, kernel.shape[1])
-        prior = self._numbers("prior", profile=True)
+        pressure = self._edges(surface_pressure)
+        kernel = self._profile("averaging_kernel", pressure, len(lon))
+        if pressure is None:
+            pressure = self._layers(surface_pressure, kernel.shape[1])
+        prior = self._profile("prior", pressure, len(lon))
         if t.dry_air is not None:
             dry = self._numbers("dry_air", profile=True)
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -290,7 +305,7 @@ class _Reader:
             longitude=lon,
             latitude=lat,
             value=self._numbers("value").astype(np.float64),
-            uncertainty=self._numbers("uncertainty").astype(np.float64),
+            uncertainty=self._uncertainty(len(lon)),
             quality=np.nan_to_num(quality, nan=0.0),
             surface_pressure=surface_pressure,
             surface_altitude=self._optional("surface_altitude", lon).astype(np.float64),
@@ -305,15 +320,55 @@ class _Reader:
             corner_latitude=self._numbers("corner_latitude", profile=True) if corners else None,
         )
 
-    def _pressure(self, surface: NDArray[np.float64], levels: int) -> NDArray[Any]:
-        if self._table.pressure is not None:
+    def _profile(self, field: str, edges: NDArray[Any] | None, n: int) -> NDArray[Any]:
+        """Return a profile; one number for all layers is repeated."""
+        path = getattr(self._table, field)
+        if path is not None:
+            if field not in self._table.repeated:
+                return self._numbers(field, profile=True)
+            single = self._numbers(field)
+        elif field in self._table.constants:
+            single = np.full(n, self._table.constants[field])  # type: ignore[index]
+        else:
+            raise self._unnamed(field)
+        if edges is None:
+            raise RetrievalError(f"{self._name}: mapping.constants.{field} needs pressure or pressure_hybrid")
+        return np.repeat(single[:, None], edges.shape[1] - 1, axis=1)
+
+    def _unnamed(self, field: str) -> RetrievalError:
+        return RetrievalError(
+            f"{self._name}: the product's table does not say where {field} is: name its variable as mapping.{field}, "
+            f"or give one value for all as mapping.constants.{field}"
+        )
+
+    def _edges(self, surface: NDArray[np.float64]) -> NDArray[Any] | None:
+        """Return pressures, if they do not depend on how many layers the kernel has."""
+        t = self._table
+        if t.pressure is not None:
             return self._numbers("pressure", profile=True)
+        if t.pressure_hybrid is None:
+            return None
+        a, b, c = (np.array(v) for v in zip(*t.pressure_hybrid, strict=True))
+        top = (
+            self._numbers("tropopause_pressure").astype(np.float64) if t.tropopause_pressure else np.zeros(len(surface))
+        )
+        return a * (surface - top)[:, None] + b * top[:, None] + c
+
+    def _layers(self, surface: NDArray[np.float64], layers: int) -> NDArray[np.float32]:
+        """Return the edges of equal layers."""
         if self._table.pressure_interval is None:
-            raise RetrievalError(f"{self._name}: the mapping must name pressure or pressure_interval")
+            raise RetrievalError(f"{self._name}: mapping must name pressure, pressure_interval or pressure_hybrid")
         interval = self._numbers("pressure_interval").astype(np.float64)
-        edges = surface[:, None] - interval[:, None] * np.arange(levels + 1)
+        edges = surface[:, None] - interval[:, None] * np.arange(layers + 1)
         # The top edge is the top of the atmosphere but for what single precision loses.
         return np.asarray(np.maximum(edges, 0.0), np.float32)
+
+    def _uncertainty(self, n: int) -> NDArray[np.float64]:
+        if self._table.uncertainty is not None:
+            return self._numbers("uncertainty").astype(np.float64)
+        if "uncertainty" not in self._table.constants:
+            raise self._unnamed("uncertainty")
+        return np.full(n, self._table.constants["uncertainty"])
 
     def _ids(self, places: NDArray[np.int64]) -> NDArray[np.object_]:
         parts = []
@@ -341,7 +396,7 @@ class _Reader:
             text, which = np.unique(data.astype(str), return_inverse=True)
             times = pd.to_datetime(pd.Series(text), errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
             return np.asarray(times.to_numpy("datetime64[s]")[which.ravel()])
-        units = self._table.units.get("time") or str(getattr(variable, "units", ""))
+        units = self._table.units.get("time") or str(getattr(variable, "units", "")) or self._units.get("time", "")
         match = re.match(r"(\w+) since ", units)
         if match is None:
             raise RetrievalError(

@@ -1,47 +1,59 @@
-"""MethaneSAT methane: L2 swaths and L3 grids.
+"""MethaneSAT methane: post-processed L2 swaths, and L3 grids.
 
-The schema is as far as public tools tell it, and was not checked against a file: override what differs by ``mapping``.
-L3 files keep one profile grid; each cell with a value is a sounding.
+Names and the pressure grid are those public tools read; no file was at hand to check them. Neither product is known to
+hold an uncertainty: give one, ``mapping: {constants: {uncertainty: 0.02}}``, and override what differs.
+
+Layers are those of the CO2-proxy retrieval: 13 of equal depth from the ground to the tropopause, then edges half way
+to 80 hPa and at 80, 50, 10, 1 and 0.1 hPa. L3 files keep the kernel's mass-weighted mean and the prior's column only:
+each stands for all layers.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from stilt_dagster.retrievals.granule import Product, by_start
 
+_HYBRID = [
+    *((1 - k / 13, 1.0, 0.0) for k in range(14)),
+    (0.0, 0.5, 40.0),
+    *((0.0, 0.0, p) for p in (80.0, 50.0, 10.0, 1.0, 0.1)),
+]
+_UNITS = {"value": "ppb", "prior": "ppb", "surface_pressure": "hPa", "tropopause_pressure": "hPa"}
+
+_TABLE: dict[str, Any] = {
+    "surface_pressure": "apriori_data/surface_pressure",
+    "tropopause_pressure": "apriori_data/tropopause_pressure",
+    "pressure_hybrid": _HYBRID,
+    "top_first": True,
+}
 LEVEL_2 = Product(
-    {
-        "longitude": "Geolocation/longitude",
-        "latitude": "Geolocation/latitude",
-        "time": "Geolocation/time",
-        "value": "Product/xch4",
-        "uncertainty": "Product/xch4_uncertainty",
-        "quality": "Product/main_quality_flag",
+    _TABLE
+    | {
+        "longitude": "geolocation/longitude",
+        "latitude": "geolocation/latitude",
+        "time": "geolocation/time",
+        "value": "product_co2proxy/xch4_co2proxy",
+        "quality": "product_co2proxy/main_quality_flag",
         "quality_is": "flag",
-        "surface_pressure": "APrioriProfile/surface_pressure",
-        "surface_altitude": "Geolocation/terrain_height",
-        "zenith": "Geolocation/viewing_zenith_angle",
-        "azimuth": "Geolocation/viewing_azimuth_angle",
-        "pressure": "APrioriProfile/pressure_edge",
-        "averaging_kernel": "Product/averaging_kernel",
-        "prior": "APrioriProfile/ch4_profile",
+        "averaging_kernel": "co2proxy_fit_diagnostics/ch4_averaging_kernel",
+        "prior": "apriori_data/ch4_profile",
     },
     by_start,
-    {"value": "ppb", "uncertainty": "ppb", "prior": "ppb", "surface_pressure": "hPa", "pressure": "hPa"},
+    _UNITS,
 )
-
 LEVEL_3 = Product(
-    {
+    _TABLE
+    | {
         "longitude": "lon",
         "latitude": "lat",
         "time": "time",
         "value": "xch4",
-        "uncertainty": "xch4_uncertainty",
-        "surface_pressure": "apriori_data/surface_pressure",
-        "surface_altitude": "terrain_height",
-        "pressure": "apriori_data/pressure_edge",
-        "averaging_kernel": "averaging_kernel",
-        "prior": "apriori_data/ch4_profile",
+        "surface_altitude": "geolocation/terrain_height",
+        "averaging_kernel": "co2proxy_fit_diagnostics/ch4_averaging_kernel_mean",
+        "prior": "apriori_data/xch4",
+        "repeated": ["averaging_kernel", "prior"],
     },
     by_start,
-    {"value": "ppb", "uncertainty": "ppb", "prior": "ppb", "surface_pressure": "hPa", "pressure": "hPa"},
+    {**_UNITS, "surface_altitude": "km", "time": "seconds since 1970-01-01"},
 )

@@ -193,3 +193,43 @@ def write_grid(
         "longitude": "lon", "latitude": "lat", "time": "time", "value": "x", "uncertainty": "sd",
         "surface_pressure": "psurf", "pressure": "edges", "averaging_kernel": "ak", "prior": "profile",
     }  # fmt: skip
+
+
+def write_methanesat(
+    path: Path, *, level: int = 3, n: int = 6, kernel: float = 0.95, time: dt.datetime = START
+) -> None:
+    """Write a post-processed L2 swath or an L3 grid of MethaneSAT, as far as its layout is known."""
+    dims = ("along_track", "across_track") if level == 2 else ("lat", "lon")
+    with Dataset(path, "w") as file:
+        for dim, size in ((dims[0], n), (dims[1], n + 1), ("vertical", 19)):
+            file.createDimension(dim, size)
+
+        def put(name: str, values: Any, units: str = "", on: tuple[str, ...] = dims) -> None:
+            variable = file.createVariable(name, "f8", on, fill_value=9.96921e36)
+            if units:
+                variable.units = units
+            variable[:] = values
+
+        lat, lon = 40.40 + 0.01 * np.arange(n), -112.1 + 0.01 * np.arange(n + 1)
+        shape, seconds = (n, n + 1), (time - dt.datetime(1970, 1, 1)).total_seconds()
+        put("apriori_data/surface_pressure", np.full(shape, 870.0), "hPa")
+        put("apriori_data/tropopause_pressure", np.full(shape, 120.0), "hPa")
+        values = np.ma.array(np.full(shape, 1920.0), mask=np.arange(n * (n + 1)).reshape(shape) % 5 == 0)
+        if level == 3:
+            put("lat", lat, "degrees_north", dims[:1])
+            put("lon", lon, "degrees_east", dims[1:])
+            put("time", np.full(shape, seconds))
+            put("xch4", values, "ppb")
+            put("geolocation/terrain_height", np.full(shape, 1.3), "km")
+            put("co2proxy_fit_diagnostics/ch4_averaging_kernel_mean", np.full(shape, kernel), "1")
+            put("apriori_data/xch4", np.full(shape, 1860.0), "ppb")
+            return
+        y, x = np.meshgrid(lat, lon, indexing="ij")
+        put("geolocation/latitude", y, "degrees_north")
+        put("geolocation/longitude", x, "degrees_east")
+        put("geolocation/time", np.full(shape, seconds), "seconds since 1970-01-01")
+        put("product_co2proxy/xch4_co2proxy", values, "ppb")
+        put("product_co2proxy/main_quality_flag", np.arange(n * (n + 1)).reshape(shape) % 3 == 1)
+        top_first = np.linspace(0.3, 1.05, 19)[:, None, None] * np.ones(shape)
+        put("co2proxy_fit_diagnostics/ch4_averaging_kernel", top_first, "1", ("vertical", *dims))
+        put("apriori_data/ch4_profile", 1900.0 * top_first, "ppb", ("vertical", *dims))

@@ -13,7 +13,13 @@ from stilt.observations.readers import read_oco2, read_tropomi_ch4
 from stilt_dagster.retrievals import read_granule
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
 from stilt_dagster.science.selection import Area, Selection, select
-from stilt_dagster_tests.retrievals.granules import tropomi_name, write_grid, write_oco, write_tropomi
+from stilt_dagster_tests.retrievals.granules import (
+    tropomi_name,
+    write_grid,
+    write_methanesat,
+    write_oco,
+    write_tropomi,
+)
 
 LITE = "oco2_LtCO2_230715_B11100Ar_230718010203s.nc4"
 
@@ -96,6 +102,25 @@ def test_any_netcdf_by_a_table(tmp_path: Path) -> None:
             file[name][:] = file[name][::-1]
     other = read_granule(tmp_path / "g.nc", "netcdf", mapping={**mapping, "top_first": True}).soundings
     assert other.digests() == soundings.digests()
+
+
+@pytest.mark.parametrize("product", ["methanesat_l2", "methanesat_l3", "methaneair"])
+def test_methanesat(tmp_path: Path, product: str) -> None:
+    level = 3 if product.endswith("l3") else 2
+    write_methanesat(tmp_path / "m.nc", level=level)
+    with pytest.raises(RetrievalError, match="does not say where uncertainty is"):
+        read_granule(tmp_path / "m.nc", product)
+    granule = read_granule(tmp_path / "m.nc", product, mapping={"constants": {"uncertainty": 0.02}})
+    soundings = granule.soundings
+    assert granule.key == "20230715t0920"
+    assert (len(soundings), int(soundings.is_whole.sum())) == (42, 33)
+    assert soundings.pressure.shape == (42, 20)
+    np.testing.assert_allclose(soundings.pressure[0, [0, 13, 14, 15, 19]], [870, 120, 100, 80, 0.1])
+    kernel = soundings.averaging_kernel[0]
+    np.testing.assert_allclose(kernel, 0.95 if level == 3 else np.linspace(1.05, 0.3, 19))
+    assert soundings.value[1] == pytest.approx(1.92)
+    assert soundings.surface_altitude[0] == 1300 or level == 2
+    assert (soundings.quality == 1).all() == (level == 3)
 
 
 @pytest.mark.parametrize(
