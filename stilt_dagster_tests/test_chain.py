@@ -11,11 +11,15 @@ import dagster as dg
 import pytest
 from dagster._core.storage.dagster_run import RunsFilter
 
-from stilt_dagster.chain import ASSETS, Made, next_steps
+from stilt_dagster.chain import ASSETS, Made, next_steps, read_record
 from stilt_dagster.cluster.sizes import Load
+from stilt_dagster.science.hysplit import TransportSettings
 from stilt_dagster.science.scene import Scene
 from stilt_dagster.sensors import BREAKER, CHAIN_TAG, carry_on
 from stilt_dagster_tests.assets.test_runs import QUIET, Bench
+
+#: What a scene without a background goes through.
+PLAIN = [asset for asset in ASSETS if asset != "background"]
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ class Chain:
 def test_a_new_scene_goes_from_asset_to_asset_one_run_each(bench: Bench) -> None:
     scene = bench.scene()
     chain = Chain(bench)
-    assert chain.settle() == list(ASSETS)
+    assert chain.settle() == PLAIN
     assert chain.settle() == []
     assert bench.store.folder("jacobian").get(f"{scene.id}.nc")
 
@@ -87,7 +91,7 @@ def test_a_changed_spec_makes_again_what_depends_on_it_and_nothing_else(bench: B
     bench.scene(replace=True)  # what it was at first: nothing of it is there any more
     assert chain.settle() == ["trajectories", "footprints", "jacobian"]
     of_other = bench.instance.get_runs(RunsFilter(tags={"stilt/scene": other.id}))
-    assert len(of_other) == len(ASSETS)
+    assert len(of_other) == len(PLAIN)
 
 
 def test_new_meteorology_makes_again_what_reads_it(bench: Bench, meteorology: Path) -> None:
@@ -138,7 +142,7 @@ def test_a_registration_that_was_cut_short_is_found_in_turn(bench: Bench) -> Non
     scene = make_scene(data, "test")
     bench.store.write_scene(scene)
     bench.instance.add_dynamic_partitions("scenes", [scene.id])
-    assert Chain(bench).settle() == list(ASSETS)
+    assert Chain(bench).settle() == PLAIN
 
 
 def test_large_scenes_spread_and_shards_go_on_by_themselves(bench: Bench) -> None:
@@ -159,13 +163,23 @@ def test_large_scenes_spread_and_shards_go_on_by_themselves(bench: Bench) -> Non
     assert [(s.asset, s.shards) for s in small] == [("trajectories", ("04", "15"))]
 
 
+def test_a_background_is_sampled_when_all_particles_are_there(bench: Bench) -> None:
+    field = {"uri": "/nowhere/field.nc", "variable": "ch4"}
+    varsiwant = [*TransportSettings().varsiwant, "pres"]
+    scene = bench.scene(background=field, transport={"varsiwant": varsiwant})
+    assert sorted(Chain(bench).settle()) == sorted([*PLAIN[:4], "background"])
+    record: Any = read_record(bench.instance, [scene.id])
+    assert set(record["footprints"])
+    assert not record["jacobian"], "its field is not there"
+    made = {**record, "background": {}}
+    assert [s.asset for s in next_steps(scene, made, _engine(bench), Load())] == ["background"]
+
+
 def _engine(bench: Bench) -> str:
     return str(bench.defs.resources["transport_engine"].open().version)
 
 
 def _everything(scene: Scene, bench: Bench) -> dict[str, dict[str, Made]]:
-    from stilt_dagster.chain import read_record
-
     record: Any = read_record(bench.instance, [scene.id])
     assert next_steps(scene, record, _engine(bench), Load()) == []
     return {asset: dict(made) for asset, made in record.items()}

@@ -23,7 +23,7 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.particles import positions
 from stilt_dagster.science.pictures import plume
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.trajectories import read_part, simulate_shards
+from stilt_dagster.science.trajectories import read_part, removing_damaged, simulate_shards
 from stilt_dagster.science.versions import trajectories_version
 
 
@@ -85,7 +85,10 @@ def _plume(made: Shards, shards: dict[str, list[Batch]]) -> dg.MarkdownMetadataV
     """Return a picture of the first receptor's particles."""
     for batch in (b for members in shards.values() for b in members):
         part = read_part(made.folder(batch.shard), batch)
-        for receptor, table in part.tables(("particle", "age", "lon", "lat", "foot")) if part else ():
+        with removing_damaged(made.folder(batch.shard), batch):
+            first = next(part.tables(("particle", "age", "lon", "lat", "foot")), None) if part else None
+        if first is not None:
+            receptor, table = first
             _, age, lon, lat, _ = positions(table)
             some = np.linspace(0, len(age) - 1, min(len(age), 4000)).astype(int)
             at = next((r.longitudes[0], r.latitudes[0]) for r in batch.receptors if r.id == receptor)

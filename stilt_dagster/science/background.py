@@ -28,7 +28,7 @@ from stilt_dagster.science.footprints import particle_weights
 from stilt_dagster.science.particles import ParticleFile, Source, column_of, positions
 from stilt_dagster.science.receptors import Receptor
 from stilt_dagster.science.scene import LEVEL_VARIABLES, Background, Scene
-from stilt_dagster.science.trajectories import read_part
+from stilt_dagster.science.trajectories import read_part, removing_damaged
 
 Floats = NDArray[np.float64]
 
@@ -192,7 +192,7 @@ def sample_background(
                 f"({batch.name}.parquet): materialize trajectories first"
             )
         receptors = {r.id: r for r in batch.receptors}
-        with closing(part):
+        with closing(part), removing_damaged(shelf_of(batch.shard), batch):
             for name, table in part.tables(_columns(scene)):
                 rows[name] = _sample(scene, receptors[name], table, field)
     missing = (np.nan, np.nan, 0.0)

@@ -52,6 +52,10 @@ class IncompleteError(UserError):
     """What a step needs from the step before it is missing or was made with other inputs."""
 
 
+class DamagedError(UserError):
+    """A file of the store that looked whole is damaged inside."""
+
+
 class Reason(StrEnum):
     """Why the simulation of one receptor failed."""
 

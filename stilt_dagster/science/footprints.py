@@ -32,6 +32,7 @@ from stilt_dagster.science.receptors import Receptor
 from stilt_dagster.science.scene import FootprintSettings, Scene
 from stilt_dagster.science.spec import digest
 from stilt_dagster.science.trajectories import read_part as read_trajectories
+from stilt_dagster.science.trajectories import removing_damaged
 
 #: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
 GRIDDING_VERSION = 1
@@ -384,10 +385,12 @@ class _FootprintPart:
         batch: Batch,
         particles: ParticleFile,
         scene: Scene,
+        trajectories: Shelf,
         shelf: Shelf,
         scratch: Path,
         report: Report,
     ) -> None:
+        self._trajectories = trajectories
         self._shelf = shelf
         self._report = report
         self._batch = batch
@@ -414,7 +417,9 @@ class _FootprintPart:
     def _grid(self, group: int) -> list[tuple[str, Footprint]]:
         made = []
         settings = self._scene.footprint
-        for name, table in self._particles.tables_of(group, ("particle", "age", "lon", "lat", "foot")):
+        with removing_damaged(self._trajectories, self._batch):
+            tables = list(self._particles.tables_of(group, ("particle", "age", "lon", "lat", "foot")))
+        for name, table in tables:
             particle, age, lon, lat, foot = positions(table)
             receptor = self._receptors[name]
             footprint = calculate_footprint(
@@ -563,7 +568,9 @@ def grid_shards(
 
     def begin(batch: Batch, found: FootprintFile | ParticleFile) -> tuple[_FootprintPart | None, int]:
         if isinstance(found, ParticleFile):
-            return _FootprintPart(batch, found, scene, shelf_of(batch.shard), scratch, report), 0
+            return _FootprintPart(
+                batch, found, scene, trajectories_of(batch.shard), shelf_of(batch.shard), scratch, report
+            ), 0
         with closing(found):
             report.add_part(found.outcomes, found.size)
             report.influence += found.integrated()

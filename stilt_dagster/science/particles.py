@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import Reason, SimulationFailed
+from stilt_dagster.science.errors import DamagedError, Reason, SimulationFailed
 
 #: HYSPLIT's names of the columns a particle table names otherwise.
 COLUMN_NAMES = {"indx": "particle", "time": "age", "long": "lon", "lati": "lat"}
@@ -560,10 +560,19 @@ class ParticleFile:
         return int(self._file.metadata.num_row_groups)
 
     def tables_of(self, group: int, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """Yield each receptor's id and table of one row group."""
+        """Yield each receptor's id and table of one row group.
+
+        Raises
+        ------
+        DamagedError
+            If it cannot be read as it was written.
+        """
         wanted = None if columns is None else ["receptor", *columns]
-        with self._lock:  # a reader shared by threads can wait for itself for ever
-            table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+        try:
+            with self._lock:  # a reader shared by threads can wait for itself for ever
+                table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"a particle file is damaged inside: {error}") from error
         table = table.combine_chunks()
         column = table.column("receptor").combine_chunks()
         if not isinstance(column, pa.DictionaryArray):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch, Progress, Report, Shelf, kept, run_shards
-from stilt_dagster.science.errors import TRANSIENT, SimulationFailed
+from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
 from stilt_dagster.science.hysplit import TransportSettings
 from stilt_dagster.science.particles import Outcome, ParticleFile, Particles, ParticleWriter, to_table
 from stilt_dagster.science.receptors import Receptor
@@ -97,7 +97,8 @@ class _TrajectoryPart:
     def _keep_until(self, receptor: str | None) -> None:
         while self._left and self._left[0].id != receptor:
             kept = self._left.pop(0).id
-            name, table = next(self._tables)
+            with removing_damaged(self._shelf, self._batch):
+                name, table = next(self._tables)
             assert name == kept, "kept receptors come in the order they were written"
             self._writer.add(self._kept[kept], table)
 
@@ -145,6 +146,25 @@ def read_part(shelf: Shelf, batch: Batch, *, whole: bool = False) -> ParticleFil
             return part
         part.close()
     return None
+
+
+@contextmanager
+def removing_damaged(shelf: Shelf, batch: Batch) -> Iterator[None]:
+    """Remove the particles of a batch that turn out to be damaged while they are read, so that they are made anew.
+
+    Raises
+    ------
+    IncompleteError
+        In place of a :class:`DamagedError`.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        shelf.remove(f"{batch.name}.parquet")
+        raise IncompleteError(
+            f"trajectories of shard {batch.shard}, {batch.name}.parquet, were damaged on disk and are removed: "
+            "materialize trajectories again"
+        ) from error
 
 
 def _n_ok(part: ParticleFile) -> int:

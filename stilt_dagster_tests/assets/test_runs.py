@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,31 @@ def test_damaged_parts_are_made_anew(bench: Bench) -> None:
         part.write_bytes(part.read_bytes()[:1000])
     assert bench.run("simulate", scene).success
     assert 0 < bench.metadata("trajectories", f"{scene.id}|00")["made in this run"] < 9
+    assert bench.run("assemble", scene).success
+    assert all(np.array_equal(before[k], v) for k, v in arrays(path).items())
+
+
+def test_a_part_damaged_inside_is_removed_and_made_anew(bench: Bench) -> None:
+    scene = bench.scene()
+    bench.run_all(scene)
+    path = Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc"
+    before = arrays(path)
+    folder = Path(bench.store.root.path)
+    part = sorted((folder / "trajectories" / scene.id).rglob("*.parquet"))[0]
+    data = bytearray(part.read_bytes())
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    for k in range(100, len(data) - footer, 500):
+        data[k] ^= 0xFF
+    part.write_bytes(bytes(data))
+    shutil.rmtree(folder / "footprints" / scene.id)
+    failed = bench.run("simulate", scene)
+    assert not failed.success
+    assert not part.exists()
+    [event] = failed.get_step_failure_events()
+    assert "were damaged on disk and are removed: materialize trajectories again" in event.message + str(
+        event.step_failure_data
+    )
+    assert bench.run("simulate", scene).success
     assert bench.run("assemble", scene).success
     assert all(np.array_equal(before[k], v) for k, v in arrays(path).items())
 
