@@ -40,6 +40,10 @@ _TRIES, _WAITS = 5, (60.0, 120.0, 240.0, 480.0)
 #: Granules handled between two writings of the ledger.
 _NOTE_EVERY = 10
 
+#: A remote file larger than this, bytes, is noted before it is copied: if that takes longer than a tick may, it counts
+#: as a try, and does not hold up those after it.
+_LARGE = 64 << 20
+
 
 class Source(Spec):
     """Where granules land, and what becomes of them."""
@@ -226,17 +230,28 @@ class _Ledger:
     def __init__(self, store: Store, source: str) -> None:
         self._folder, self._name = store.folder("sources"), f"{source}.ledger.json"
         try:
-            kept = json.loads(self._folder.read(self._name) or "{}")
-            self.entries = {key: _Entry(*values) for key, values in kept.items()}
-        except (ValueError, TypeError):  # lost or damaged: everything is looked at again, and comes out the same
-            self.entries = {}
+            kept = json.loads(self._folder.read(self._name) or '{"place": "", "entries": {}}')
+            self.entries = {str(key): _Entry(*values) for key, values in kept["entries"].items()}
+            self.place = str(kept["place"])
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ):  # damaged: all is looked at again
+            self.entries, self.place = {}, ""
         self._noted = 0
+
+    def stop_at(self, place: str) -> None:
+        """Keep where in the listing the next scan is to go on; empty for its beginning."""
+        self._noted += place != self.place
+        self.place = place
 
     def note(self, key: str, entry: _Entry) -> None:
         """Keep an entry, and all of them every now and then."""
         self.entries[key] = entry
         self._noted += 1
-        if self._noted % _NOTE_EVERY == 0:
+        if self._noted >= _NOTE_EVERY:
             self.write()
 
     def owed(self, begun: Callable[[Sequence[str]], set[str]]) -> list[str]:
@@ -252,7 +267,9 @@ class _Ledger:
         """Write what is known, if anything is new."""
         if self._noted:
             rows = {k: list(asdict(e).values()) for k, e in self.entries.items()}
-            self._folder.write(self._name, json.dumps(rows, separators=(",", ":")))
+            text = json.dumps({"place": self.place, "entries": rows}, separators=(",", ":"))
+            self._folder.write(self._name, text)
+            self._noted = 0
 
 
 def scan(
@@ -277,7 +294,7 @@ def scan(
     source : Source
         The source.
     seconds : float
-        No new file is begun after that long; the next scan goes on.
+        The listing is left after that long; the next such scan goes on there. Without, all of it is looked at.
     max_scenes : int, optional
         No new file is begun after so many scenes.
     days : tuple of date, optional
@@ -304,11 +321,22 @@ def scan(
         found.owed = ledger.owed(begun)
     end, now = time.monotonic() + seconds, time.time()
     folder = GranuleFolder(source.uri)
+    place = ledger.place if seconds < float("inf") else ""
+    found.finished = not place
     try:
-        for listed in folder.list(source.pattern):
+        for listed in folder.list(source.pattern, after=place):
+            if time.monotonic() > end:
+                found.finished = False
+                ledger.stop_at(place)
+                break
+            place = listed.key
             found.listed += 1
             known = ledger.entries.get(listed.key)
             if known is not None and known.state == listed.state:
+                if known.verdict == "retry" and known.tries >= _TRIES:
+                    found.failed.append((listed.key, f"it takes longer than a tick may, {known.tries} times"))
+                    ledger.note(listed.key, replace(known, verdict="failed"))
+                    continue
                 if known.verdict != "retry" or now < known.tried + _WAITS[min(known.tries, len(_WAITS)) - 1]:
                     continue
             else:
@@ -316,14 +344,18 @@ def scan(
             if now - listed.modified < source.settle:
                 found.waiting.append((listed.key, "it changed just now"))
                 continue
-            made = len(found.new) + len(found.replaced)
-            if time.monotonic() > end or (max_scenes is not None and made >= max_scenes):
+            if max_scenes is not None and len(found.new) + len(found.replaced) >= max_scenes:
                 found.finished = False
                 continue
+            if folder.is_remote and listed.size > _LARGE:
+                ledger.note(listed.key, _Entry(listed.state, "retry", (known.tries if known else 0) + 1, time.time()))
+                ledger.write()
             entry = _handle(instance, store, source, folder, listed, known, found, days, by_sensor)
             if entry is not None:
                 ledger.note(listed.key, entry)
                 found.newest = max(found.newest, (listed.modified, listed.key))
+        else:
+            ledger.stop_at("")
     finally:
         ledger.write()
     return found

@@ -157,6 +157,29 @@ def test_a_granule_waits_for_its_meteorology(tmp_path: Path, meteorology: Path) 
     assert "for 2023-07-14 07:00 to 2023-07-14 10:00 UTC" in found.waiting[0][1]
 
 
+def test_a_scan_out_of_time_goes_on_where_it_was(place: Place) -> None:
+    for orbit in range(6):
+        place.land(orbit=orbit)
+    made: list[str] = []
+    for _ in range(40):
+        found = place.scan(seconds=0.03)
+        made += found.new
+        if len(made) == 6 and found.finished:
+            break
+    assert sorted(made) == place.scenes
+    assert len(made) == 6
+    assert place.scan().lines() == []
+
+
+def test_a_damaged_ledger_costs_work_only(place: Place) -> None:
+    place.land()
+    place.scan()
+    for text in ("{", "[]", '{"entries": {"x": 1}}'):
+        place.store.folder("sources").write("tropomi.ledger.json", text)
+        assert place.scan().unchanged == 1
+    assert place.scenes == [ID]
+
+
 class Killed(BaseException):
     """Stands for a kill."""
 

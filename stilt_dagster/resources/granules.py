@@ -30,11 +30,14 @@ class Listed:
         When it last changed, s since 1970.
     state : str
         What another content of the same name has otherwise.
+    size : int
+        Bytes.
     """
 
     key: str
     modified: float
     state: str
+    size: int
 
 
 class GranuleFolder:
@@ -54,8 +57,13 @@ class GranuleFolder:
         bucket, _, prefix = self.uri.partition("://")[2].partition("/")
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
 
-    def list(self, pattern: str = "*") -> Iterator[Listed]:
-        """Yield the files whose names match, in the order of their keys.
+    @property
+    def is_remote(self) -> bool:
+        """Whether files are copied here to be read."""
+        return self._scheme in ("gs", "s3")
+
+    def list(self, pattern: str = "*", after: str = "") -> Iterator[Listed]:
+        """Yield the files whose names match and whose keys come after one, in the order of keys.
 
         Raises
         ------
@@ -63,38 +71,45 @@ class GranuleFolder:
             If the place cannot be listed.
         """
         with _explained("list", self.uri):
-            for listed in self._listed():
-                if fnmatch.fnmatchcase(listed.key.rsplit("/", 1)[-1], pattern):
+            for listed in self._listed(after):
+                if listed.key > after and fnmatch.fnmatchcase(listed.key.rsplit("/", 1)[-1], pattern):
                     yield listed
 
-    def _listed(self) -> Iterator[Listed]:
+    def _listed(self, after: str) -> Iterator[Listed]:
         if self._scheme == "gs":
             from stilt_dagster.resources.gcs import client  # slow to import, and needed for nothing else
 
             fields = "items(name,size,generation,updated),nextPageToken"
-            blobs = client().list_blobs(self._bucket, prefix=self._prefix, fields=fields, page_size=_PAGE)
+            blobs = client().list_blobs(
+                self._bucket, prefix=self._prefix, start_offset=self._prefix + after, fields=fields, page_size=_PAGE
+            )
             for blob in blobs:
-                yield Listed(blob.name.removeprefix(self._prefix), blob.updated.timestamp(), str(blob.generation))
+                key, changed = blob.name.removeprefix(self._prefix), blob.updated.timestamp()
+                yield Listed(key, changed, str(blob.generation), blob.size or 0)
         elif self._scheme == "s3":
-            yield from self._listed_s3()
+            yield from self._listed_s3(after)
         else:
             root = Path(self.uri.removeprefix("file://")).expanduser()
             if not root.is_dir():
                 raise RetrievalError(f"{root} is not a directory: granules are looked for there")
-            for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            for key in sorted(str(p.relative_to(root)) for p in root.rglob("*")):
+                if key <= after or not (path := root / key).is_file():
+                    continue
                 known = path.stat()
                 # A rename keeps the time of writing, and sets the other.
                 modified = max(known.st_mtime, known.st_ctime)
-                yield Listed(str(path.relative_to(root)), modified, f"{known.st_mtime_ns}-{known.st_size}")
+                yield Listed(key, modified, f"{known.st_mtime_ns}-{known.st_size}", known.st_size)
 
-    def _listed_s3(self) -> Iterator[Listed]:
+    def _listed_s3(self, after: str) -> Iterator[Listed]:
         client, token = UPath(f"s3://{self._bucket}", anon=True).fs, None
         while True:
             more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+            if after:
+                more["StartAfter"] = self._prefix + after
             page = client.call_s3("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix, MaxKeys=_PAGE, **more)
             for item in page.get("Contents", ()):
                 key = item["Key"].removeprefix(self._prefix)
-                yield Listed(key, item["LastModified"].timestamp(), f"{item['ETag']}-{item['Size']}")
+                yield Listed(key, item["LastModified"].timestamp(), f"{item['ETag']}-{item['Size']}", item["Size"])
             token = page.get("NextContinuationToken")
             if not token:
                 return
