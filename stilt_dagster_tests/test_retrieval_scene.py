@@ -47,6 +47,11 @@ def test_kernels_weight_rows_and_no_transport_is_run_again(project: Project) -> 
     whole_prior = (plain["pressure_weight"] * plain["prior"]).sum("level").to_numpy()
     assert (plain["row_sum"] > 0).all()
 
+    project.cli("jacobian", "concat", SCENE, "-o", "all.nc")
+    both = xr.load_dataset(project.path / "all.nc")
+    for name in ("value", "prior_term", "averaging_kernel", "pressure"):
+        np.testing.assert_array_equal(both[name], plain[name])
+
     for factor in (0.5, 0.0):
         add(project, kernel=factor, replace=True)
         project.cli("scene", "run", SCENE)

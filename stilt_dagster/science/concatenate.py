@@ -120,17 +120,40 @@ def _write_rows(
     for file in files:
         indptr.extend((indptr[-1] + file.variables["indptr"][1:]).tolist())
     out.dimensions.update({"obs": len(ids), "obs_bound": len(ids) + 1, "nnz": indptr[-1] or None, "bnds": 2})
-    for name, variable in files[0].variables.items():
-        if variable.dimensions != ("obs",):
-            continue
+    for name in _row_variables(files, paths):
+        variable = files[0].variables[name]
         values = [f.variables[name][:] for f in files]
+        for dim, size in zip(variable.dimensions[1:], values[0].shape[1:], strict=True):
+            if dim not in out.dimensions:
+                out.dimensions[dim] = size
         text = values[0].dtype.kind == "O"
         kind = TEXT if text else values[0].dtype
-        new = out.create_variable(name, ("obs",), kind)
+        new = out.create_variable(name, variable.dimensions, kind)
         new[:] = np.concatenate(values)
         new.attrs.update(dict(variable.attrs))
     out.create_variable("indptr", ("obs_bound",), "i8", data=np.array(indptr, "i8"))
     return len(ids), columns[0] * columns[1]
+
+
+def _row_variables(files: Sequence[h5netcdf.File], paths: Sequence[Path]) -> list[str]:
+    """Return the names of the variables that have a row an observation.
+
+    Raises
+    ------
+    ConcatError
+        If one file has what another has not, or other levels.
+    """
+    kinds = [
+        {n: v.shape[1:] for n, v in f.variables.items() if v.dimensions[:1] == ("obs",) and n != "indptr"}
+        for f in files
+    ]
+    for path, kind in zip(paths, kinds, strict=True):
+        for name in sorted(kind.keys() ^ kinds[0].keys()):
+            raise ConcatError(f"only one of {path} and {paths[0]} has {name}: concatenate scenes of one kind")
+        for name, shape in kind.items():
+            if shape != kinds[0][name]:
+                raise ConcatError(f"{path} and {paths[0]} have {name} on different levels: they cannot be one array")
+    return list(kinds[0])
 
 
 def _write_columns(

@@ -337,6 +337,8 @@ class Scene(Spec):
 
     @model_validator(mode="after")
     def _has_levels(self) -> Self:
+        if self.receptors.retrieval is not None and self.transport.kmsl:
+            raise ValueError("transport.kmsl 1 (heights above sea level) does not go with a retrieval: remove it")
         if self.background is not None:
             needed = LEVEL_VARIABLES[self.background.vertical]
             if needed not in self.transport.varsiwant:
