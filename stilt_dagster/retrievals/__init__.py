@@ -44,7 +44,7 @@ def read_granule(
         What to read otherwise than the product's table says; names are those of
         :class:`~stilt_dagster.retrievals.granule.Table`.
     area : Area, optional
-        Read only what lies in its box.
+        Return only what lies in it.
 
     Returns
     -------

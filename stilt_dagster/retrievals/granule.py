@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from netCDF4 import Dataset, num2date
+from netCDF4 import Dataset, Variable, num2date
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
 from stilt_dagster.science.selection import Area
@@ -24,10 +25,15 @@ from stilt_dagster.science.spec import Spec, validate
 #: A file that declares more is taken for damaged or hostile: nothing of it is read.
 MAX_SOUNDINGS, MAX_LEVELS = 20_000_000, 200
 
+#: Most bytes of a file's variables, unpacked: a small file can declare any number of levels that hold nothing.
+MAX_BYTES = 4 * 2**30
+
 #: What units a field may have, and what makes ours of them.
 _FRACTIONS = {
     "ppm": 1.0, "ppb": 1e-3, "ppt": 1e-6, "1e-9": 1e-3, "1e-09": 1e-3, "1e-6": 1.0, "1e-06": 1.0,
     "mol mol-1": 1e6, "mol/mol": 1e6, "1": 1e6, "parts per billion": 1e-3, "parts per million": 1.0, "nmol mol-1": 1e-3,
+    "nmol/mol": 1e-3, "umol mol-1": 1.0, "umol/mol": 1.0, "1e-9 mol mol-1": 1e-3, "1e-6 mol mol-1": 1.0, "ppbv": 1e-3,
+    "ppmv": 1.0,
 }  # fmt: skip
 _PRESSURES = {"pa": 0.01, "hpa": 1.0, "mbar": 1.0, "mb": 1.0, "kpa": 10.0}
 _METRES = {"m": 1.0, "metre": 1.0, "meters": 1.0, "meter": 1.0, "km": 1000.0}
@@ -43,6 +49,22 @@ _UNITS: dict[str, dict[str, float]] = {
     "longitude": _DEGREES, "latitude": _DEGREES, "zenith": _DEGREES, "azimuth": _DEGREES,
     "corner_longitude": _DEGREES, "corner_latitude": _DEGREES,
 }  # fmt: skip
+
+#: Seconds of each unit of time, by the names CF knows.
+_SECONDS = {
+    name: seconds
+    for seconds, names in (
+        (1e-6, "microseconds microsecond microsecs microsec us"),
+        (1e-3, "milliseconds millisecond millisecs millisec msecs msec ms"),
+        (1.0, "seconds second secs sec s"),
+        (60.0, "minutes minute mins min"),
+        (3600.0, "hours hour hrs hr h"),
+        (86400.0, "days day d"),
+    )
+    for name in names.split()
+}
+
+_Profile = Literal["pressure", "altitude", "averaging_kernel", "prior", "dry_air", "pressure_weight"]
 
 
 class Table(Spec):
@@ -85,14 +107,35 @@ class Table(Spec):
     corner_longitude: str | None = Field(None, description="Of the pixel's four corners.")
     corner_latitude: str | None = Field(None, description="Of the pixel's four corners.")
     id: list[str] = Field(default_factory=list, description="Variables that make a sounding's id; its place if none.")
-    top_first: bool = Field(False, description="Whether profiles run from the top of the atmosphere down.")
+    top_first: bool | list[_Profile] = Field(
+        False, description="Whether profiles run from the top of the atmosphere down; or which do."
+    )
     units: dict[str, str] = Field(default_factory=dict, description="Units of fields, whatever the file says.")
     repeated: list[Literal["averaging_kernel", "prior"]] = Field(
         default_factory=list, description="Profiles of which the file has one number, for all layers."
     )
-    constants: dict[Literal["uncertainty", "averaging_kernel", "prior"], float] = Field(
-        default_factory=dict, description="One value for all soundings and layers, in our units: ppm, or 1."
+    constants: dict[Literal["uncertainty", "averaging_kernel", "prior", "tropopause_pressure"], float] = Field(
+        default_factory=dict, description="One value for all soundings and layers, in our units: ppm, 1, or hPa."
     )
+
+    @field_validator("units")
+    @classmethod
+    def _of_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := value.keys() - _WITH_UNITS:
+            raise ValueError(f"{sorted(unknown)[0]} has no units; those of {', '.join(_WITH_UNITS)} can be given")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if twice := [name for name in self.constants if getattr(self, name) is not None]:
+            raise ValueError(f"{twice[0]}: name a variable, or give one of constants, not both")
+        if self.prior_is == "partial_column" and self.prior is not None and self.dry_air is None:
+            raise ValueError("prior_is: partial_column needs dry_air, whose share it is")
+        return self
+
+
+#: Fields whose units a table may say.
+_WITH_UNITS = (*_UNITS, "time", "time_offset")
 
 
 #: Finds what was measured, and the version of its processing, in a file's attributes; its name is a last resort.
@@ -140,7 +183,10 @@ def by_start(_: Dataset, name: str, first: dt.datetime) -> tuple[str, list[str]]
 
 def read(path: Path, product: Product, name: str, mapping: Mapping[str, Any], area: Area | None) -> Granule:
     """Read a file as its product's table, with the user's changes, says."""
-    table = validate(Table, {**product.table, **mapping}, f"mapping of {name}", RetrievalError)
+    given = mapping.get("constants")
+    # A value the user gives takes the place of the product's variable.
+    replaced = dict.fromkeys(given.keys() & Table.model_fields.keys()) if isinstance(given, Mapping) else {}
+    table = validate(Table, {**product.table, **replaced, **mapping}, f"mapping of {name}", RetrievalError)
     with _opened(path) as file:
         return _Reader(file, path.name, table, product.units).granule(product.identify, name, area)
 
@@ -150,13 +196,14 @@ def _opened(path: Path) -> Iterator[Dataset]:
     """Open a file; what breaks while it is read is said in one line that names it."""
     try:
         with Dataset(path) as file:
+            file.set_auto_chartostring(False)  # or dimensions and data of text differ
             yield file
     except (OSError, RuntimeError) as error:
         raise UnreadableError(
             f"{path.name} cannot be read ({' '.join(str(error).split())}): it is damaged, still being written, or no "
             "NetCDF-4 file"
         ) from error
-    except (IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
         raise RetrievalError(f"{path.name} is not what its product's files are: {error}") from error
 
 
@@ -168,7 +215,10 @@ class _Reader:
         self._file = file
         self._name = name
         self._table = table
+        self._bytes = 0
         value = self._variable("value", table.value)
+        if not value.dimensions:
+            raise RetrievalError(f"{name}: {table.value} (value) is one number, and no soundings")
         sizes = dict(zip(value.dimensions, value.shape, strict=True))
         self._dims = tuple(d for d, n in sizes.items() if n != 1) or value.dimensions[:1]
         self._shape = tuple(sizes[d] for d in self._dims)
@@ -180,12 +230,15 @@ class _Reader:
 
     def _variable(self, field: str, path: str) -> Any:
         try:
-            return self._file[path]
+            found = self._file[path]
         except (IndexError, KeyError):
+            found = None
+        if not isinstance(found, Variable):
             raise RetrievalError(
                 f"{self._name}: variable {path} ({field}) is missing: it is of another product, or mapping.{field} "
                 "must say where it is"
-            ) from None
+            )
+        return found
 
     def _array(self, field: str, path: str, variable: Any) -> tuple[NDArray[Any], list[str]]:
         """Return a variable along the soundings' dimensions, and what others it has."""
@@ -199,6 +252,7 @@ class _Reader:
         wrong = [d for d in self._dims if d in sizes and sizes[d] != self._shape[self._dims.index(d)]]
         if wrong:
             raise RetrievalError(f"{self._name}: {path} ({field}) has another size along {wrong[0]} than the value")
+        self._spend(field, path, variable)
         data = variable[tuple(self._block if d == self._dims[0] else slice(None) for d in variable.dimensions)]
         left = [d for d in variable.dimensions if d in self._dims or d in others]
         data = data.reshape([n for d, n in zip(variable.dimensions, data.shape, strict=True) if d in left])
@@ -217,6 +271,27 @@ class _Reader:
             data = np.where(mask, np.nan, data) if data.dtype.kind == "f" else data
         return (data if self._which is None else data[self._which]), others
 
+    def _spend(self, field: str, path: str, variable: Any) -> None:
+        """Count what reading a variable takes; a chunk is unpacked whole, however little of it is wanted."""
+        wanted = [
+            self._block.stop - self._block.start if d == self._dims[0] else int(n)
+            for d, n in zip(variable.dimensions, variable.shape, strict=True)
+        ]
+        chunk = variable.chunking()
+        item = 64 if variable.dtype is str else np.dtype(variable.dtype).itemsize
+        self._count(
+            f"{path} ({field})", item * max(math.prod(wanted), math.prod(chunk) if isinstance(chunk, list) else 0)
+        )
+
+    def _count(self, what: str, n_bytes: int) -> None:
+        """Refuse what takes more memory than any granule should."""
+        self._bytes += n_bytes
+        if self._bytes > MAX_BYTES:
+            raise RetrievalError(
+                f"{self._name}: with {what} it takes {self._bytes / 2**30:.1f} GiB, and at most {MAX_BYTES / 2**30:g} "
+                "are read: give a smaller area"
+            )
+
     def _numbers(self, field: str, *, profile: bool = False) -> NDArray[Any]:
         """Return a field in our units, profiles surface first; the product's own precision of profiles is kept."""
         path = getattr(self._table, field)
@@ -229,7 +304,8 @@ class _Reader:
             raise RetrievalError(f"{self._name}: {path} ({field}) must hold {expected}, has {variable.dimensions}")
         if data.dtype.kind != "f":
             data = data.astype(np.float64)
-        if profile and self._table.top_first and not field.startswith("corner"):
+        top_first = self._table.top_first
+        if profile and not field.startswith("corner") and (top_first is True or (top_first and field in top_first)):
             data = data[:, ::-1]
         scale = self._scale(field, path, variable)
         return data if scale == 1 else data * data.dtype.type(scale)
@@ -257,15 +333,13 @@ class _Reader:
     def granule(self, identify: Identify, product: str, area: Area | None) -> Granule:
         """Return the granule."""
         lon, lat = self._numbers("longitude").astype(np.float64), self._numbers("latitude").astype(np.float64)
-        lon = np.where(lon > 180, lon - 360, lon)
+        # Rounded before they are compared with the area: a float32 of its edge lies beside it.
+        lon, lat = (np.round(v, POSITION_DECIMALS) + 0.0 for v in (np.where(lon > 180, lon - 360, lon), lat))
         here = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90) & (np.abs(lon) <= 180)
         n_read = int(here.sum())
         first = self._first_time(here)
         key, version = identify(self._file, self._name, first)
-        wanted = here
-        if area is not None:
-            west, south, east, north = area.box
-            wanted = here & Area(xmin=west, xmax=east, ymin=south, ymax=north).contains(lon, lat)
+        wanted = here if area is None else here & area.contains(lon, lat)
         places = np.flatnonzero(wanted)
         row = int(np.prod(self._shape[1:], dtype=np.int64))
         if len(places):
@@ -273,29 +347,28 @@ class _Reader:
         else:
             self._block = slice(0, min(1, self._shape[0]))
         self._which = places - self._block.start * row
-        position = (np.round(v[places], POSITION_DECIMALS) + 0.0 for v in (lon, lat))
-        return Granule(product, key, version, self._soundings(*position, places), n_read)
+        return Granule(product, key, version, self._soundings(lon[places], lat[places], places), n_read)
 
     def _soundings(self, lon: NDArray[np.float64], lat: NDArray[np.float64], places: NDArray[np.int64]) -> Soundings:
         t = self._table
         surface_pressure = self._numbers("surface_pressure").astype(np.float64)
         pressure = self._edges(surface_pressure)
-        kernel = self._profile("averaging_kernel", pressure, len(lon))
+        kernel, prior = self._profile("averaging_kernel", len(lon)), self._profile("prior", len(lon))
+        dry = None if t.dry_air is None else self._numbers("dry_air", profile=True)
+        weight = None if t.pressure_weight is None else self._numbers("pressure_weight", profile=True)
+        layers = self._layers(pressure, averaging_kernel=kernel, prior=prior, dry_air=dry, pressure_weight=weight)
         if pressure is None:
-            pressure = self._layers(surface_pressure, kernel.shape[1])
-        prior = self._profile("prior", pressure, len(lon))
-        if t.dry_air is not None:
-            dry = self._numbers("dry_air", profile=True)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                weight = dry / dry.sum(axis=1, keepdims=True)
-                prior = prior / dry * dry.dtype.type(1e6) if t.prior_is == "partial_column" else prior
-        elif t.pressure_weight is not None:
-            weight = self._numbers("pressure_weight", profile=True)
-        else:
-            weight = _weights(pressure, kernel.shape[1])
-        quality = np.ones(len(lon)) if t.quality is None else self._numbers("quality").astype(np.float64)
-        if t.quality is not None and t.quality_is == "flag":
-            quality = np.where(quality == 0, 1.0, 0.0)
+            pressure = self._equal_layers(surface_pressure, layers)
+        for profile in (kernel, prior):
+            self._count("profiles of one number", 8 * len(lon) * layers if profile.shape[1] < layers else 0)
+        kernel, prior = (np.repeat(p, layers, axis=1) if p.shape[1] < layers else p for p in (kernel, prior))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if dry is not None and t.prior is not None and t.prior_is == "partial_column":
+                self._require_same_units("prior", "dry_air")
+                prior = prior / dry * dry.dtype.type(1e6)
+            if weight is None:
+                weight = _weights(pressure, layers) if dry is None else dry / dry.sum(axis=1, keepdims=True)
+        quality = self._quality(len(lon))
         corners = t.corner_longitude is not None and t.corner_latitude is not None
         with np.errstate(invalid="ignore"):
             azimuth = np.mod(self._optional("azimuth", lon), 360)
@@ -306,7 +379,7 @@ class _Reader:
             latitude=lat,
             value=self._numbers("value").astype(np.float64),
             uncertainty=self._uncertainty(len(lon)),
-            quality=np.nan_to_num(quality, nan=0.0),
+            quality=quality,
             surface_pressure=surface_pressure,
             surface_altitude=self._optional("surface_altitude", lon).astype(np.float64),
             zenith=self._optional("zenith", lon),
@@ -320,26 +393,71 @@ class _Reader:
             corner_latitude=self._numbers("corner_latitude", profile=True) if corners else None,
         )
 
-    def _profile(self, field: str, edges: NDArray[Any] | None, n: int) -> NDArray[Any]:
-        """Return a profile; one number for all layers is repeated."""
+    def _profile(self, field: str, n: int) -> NDArray[Any]:
+        """Return a profile, or the one number there is for all layers, as one column."""
         path = getattr(self._table, field)
-        if path is not None:
-            if field not in self._table.repeated:
-                return self._numbers(field, profile=True)
-            single = self._numbers(field)
-        elif field in self._table.constants:
-            single = np.full(n, self._table.constants[field])  # type: ignore[index]
-        else:
-            raise self._unnamed(field)
-        if edges is None:
-            raise RetrievalError(f"{self._name}: mapping.constants.{field} needs pressure or pressure_hybrid")
-        return np.repeat(single[:, None], edges.shape[1] - 1, axis=1)
+        if path is None:
+            return np.full((n, 1), self._constant(field))
+        if field in self._table.repeated:
+            return self._numbers(field)[:, None]
+        return self._numbers(field, profile=True)
 
-    def _unnamed(self, field: str) -> RetrievalError:
-        return RetrievalError(
-            f"{self._name}: the product's table does not say where {field} is: name its variable as mapping.{field}, "
-            f"or give one value for all as mapping.constants.{field}"
-        )
+    def _layers(self, pressure: NDArray[Any] | None, **profiles: NDArray[Any] | None) -> int:
+        """Return how many levels or layers profiles have: all the same, but for those of one number."""
+        sizes = {field: p.shape[1] for field, p in profiles.items() if p is not None and p.shape[1] > 1}
+        layers = next(iter(sizes.values()), 0)
+        for name, size in sizes.items():
+            if size != layers:
+                raise RetrievalError(
+                    f"{self._name}: {getattr(self._table, name)} ({name}) has {size} levels, and {next(iter(sizes))} "
+                    f"{layers}: they must be on the same"
+                )
+        if pressure is None:
+            if layers:
+                return layers
+            raise RetrievalError(
+                f"{self._name}: averaging_kernel and prior are one number each: mapping must name pressure or "
+                "pressure_hybrid, which tell the layers"
+            )
+        if layers and pressure.shape[1] - layers not in (0, 1):
+            raise RetrievalError(
+                f"{self._name}: there are {pressure.shape[1]} levels of pressure, expected {layers}, as many as of "
+                f"{next(iter(sizes))}, or {layers + 1}, their edges"
+            )
+        return layers or pressure.shape[1] - 1
+
+    def _require_same_units(self, *fields: str) -> None:
+        """Refuse a quotient of variables in different units."""
+        said = {f: str(getattr(self._variable(f, getattr(self._table, f)), "units", "")).strip() for f in fields}
+        if len({unit for unit in said.values() if unit}) > 1:
+            raise RetrievalError(
+                f"{self._name}: {' and '.join(f'{f} has units {u!r}' for f, u in said.items())}, expected the same"
+            )
+
+    def _quality(self, n: int) -> NDArray[np.float64]:
+        path = self._table.quality
+        if path is None:
+            return np.ones(n)
+        quality = self._numbers("quality").astype(np.float64)
+        if self._table.quality_is == "flag":
+            return np.where(quality == 0, 1.0, 0.0)
+        beyond = quality[(quality < -1e-6) | (quality > 1 + 1e-6)]
+        if len(beyond):
+            raise RetrievalError(
+                f"{self._name}: {path} (quality) holds {beyond[0]:g}, expected 0 to 1: set mapping.quality_is to flag, "
+                "if 0 is good, or mapping.quality to null, to take all for good"
+            )
+        return np.nan_to_num(quality, nan=0.0)
+
+    def _constant(self, field: str) -> float:
+        """Return the value that stands for a field of all soundings."""
+        try:
+            return self._table.constants[field]  # type: ignore[index]
+        except KeyError:
+            raise RetrievalError(
+                f"{self._name}: the product's table does not say where {field} is: name its variable as "
+                f"mapping.{field}, or give one value for all as mapping.constants.{field}"
+            ) from None
 
     def _edges(self, surface: NDArray[np.float64]) -> NDArray[Any] | None:
         """Return pressures, if they do not depend on how many layers the kernel has."""
@@ -349,12 +467,13 @@ class _Reader:
         if t.pressure_hybrid is None:
             return None
         a, b, c = (np.array(v) for v in zip(*t.pressure_hybrid, strict=True))
-        top = (
-            self._numbers("tropopause_pressure").astype(np.float64) if t.tropopause_pressure else np.zeros(len(surface))
-        )
-        return a * (surface - top)[:, None] + b * top[:, None] + c
+        top = np.full(len(surface), t.constants.get("tropopause_pressure", 0.0))
+        if t.tropopause_pressure is not None:
+            top = self._numbers("tropopause_pressure").astype(np.float64)
+        self._count("pressure_hybrid", 8 * len(surface) * len(a))
+        return np.asarray(a * (surface - top)[:, None] + b * top[:, None] + c)
 
-    def _layers(self, surface: NDArray[np.float64], layers: int) -> NDArray[np.float32]:
+    def _equal_layers(self, surface: NDArray[np.float64], layers: int) -> NDArray[np.float32]:
         """Return the edges of equal layers."""
         if self._table.pressure_interval is None:
             raise RetrievalError(f"{self._name}: mapping must name pressure, pressure_interval or pressure_hybrid")
@@ -364,53 +483,71 @@ class _Reader:
         return np.asarray(np.maximum(edges, 0.0), np.float32)
 
     def _uncertainty(self, n: int) -> NDArray[np.float64]:
-        if self._table.uncertainty is not None:
-            return self._numbers("uncertainty").astype(np.float64)
-        if "uncertainty" not in self._table.constants:
-            raise self._unnamed("uncertainty")
-        return np.full(n, self._table.constants["uncertainty"])
+        if self._table.uncertainty is None:
+            return np.full(n, self._constant("uncertainty"))
+        return self._numbers("uncertainty").astype(np.float64)
+
+    def _words(self, field: str, path: str, variable: Any) -> NDArray[Any]:
+        """Return a field that may be text: one number or one string a sounding."""
+        data, others = self._array(field, path, variable)
+        if others and data.dtype == "S1":  # text as an array of letters
+            data = np.ascontiguousarray(data).view(f"S{data.shape[1]}")[:, 0]
+        elif others:
+            raise RetrievalError(
+                f"{self._name}: {path} ({field}) must hold one value a sounding, has {variable.dimensions}"
+            )
+        return np.char.decode(data, "ascii", "replace") if data.dtype.kind == "S" else data
 
     def _ids(self, places: NDArray[np.int64]) -> NDArray[np.object_]:
         parts = []
         for path in self._table.id:
-            data, _ = self._array("id", path, self._variable("id", path))
-            parts.append([str(int(v)) if isinstance(v, float) else str(v) for v in data.tolist()])
+            values = self._words("id", path, self._variable("id", path))
+            if values.dtype.kind == "f":  # numbers of which some are missing
+                parts.append([f"{v:.0f}" if np.isfinite(v) else f"p{k}" for v, k in zip(values, places, strict=True)])
+            else:
+                parts.append([str(v) for v in values.tolist()])
         ids = ["_".join(p) for p in zip(*parts, strict=True)] if parts else [str(p) for p in places.tolist()]
         return np.array(ids, object)
 
     def _times(self) -> NDArray[np.datetime64]:
         variable = self._variable("time", self._table.time)
-        data, _ = self._array("time", self._table.time, variable)
-        times = self._decoded(variable, data)
-        if self._table.time_offset is not None:
-            offset_variable = self._variable("time_offset", self._table.time_offset)
-            offset, _ = self._array("time_offset", self._table.time_offset, offset_variable)
-            scale = 1.0 if str(getattr(offset_variable, "units", "milliseconds")).lower().startswith("s") else 1e-3
-            seconds = np.nan_to_num(offset.astype(np.float64) * scale, nan=0.0)
-            times = times + np.round(seconds).astype("timedelta64[s]")
-        return times
+        times = self._decoded(variable, self._words("time", self._table.time, variable))
+        path = self._table.time_offset
+        if path is None:
+            return times
+        variable = self._variable("time_offset", path)
+        units = self._table.units.get("time_offset") or str(getattr(variable, "units", "")).strip() or "milliseconds"
+        seconds = _SECONDS.get(units.split()[0].lower())  # some say since when, which is what time holds
+        if seconds is None:
+            raise RetrievalError(
+                f"{self._name}: {path} (time_offset) has units {units!r}, expected seconds, milliseconds or the like: "
+                "set mapping.units.time_offset"
+            )
+        return _plus(times, self._numbers("time_offset").astype(np.float64) * seconds)
 
     def _decoded(self, variable: Any, data: NDArray[Any]) -> NDArray[np.datetime64]:
         """Return times as seconds of UTC; what is none is NaT."""
-        if data.dtype.kind in "OUS":
+        if data.dtype.kind in "OU":
             text, which = np.unique(data.astype(str), return_inverse=True)
             times = pd.to_datetime(pd.Series(text), errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
             return np.asarray(times.to_numpy("datetime64[s]")[which.ravel()])
         units = self._table.units.get("time") or str(getattr(variable, "units", "")) or self._units.get("time", "")
-        match = re.match(r"(\w+) since ", units)
-        if match is None:
+        calendar = str(getattr(variable, "calendar", "standard")).lower()
+        match = re.match(r"\s*(\w+)\s+since\s+(.+)", units)
+        try:
+            if match is None or calendar not in ("standard", "gregorian", "proleptic_gregorian"):
+                raise ValueError
+            start = num2date(
+                0, f"seconds since {match[2]}", only_use_cftime_datetimes=False, only_use_python_datetimes=True
+            )
+            seconds = data.astype(np.float64) * _SECONDS[match[1].lower()]
+        except (ValueError, KeyError):
             raise RetrievalError(
                 f"{self._name}: {self._table.time} (time) has units {units!r}, expected one such as "
-                "'seconds since 1970-01-01': mend the file, or set mapping.units.time"
-            )
-        start = num2date(0, units, only_use_cftime_datetimes=False, only_use_python_datetimes=True)
-        per = {"m": 60.0, "h": 3600.0, "d": 86400.0, "s": 1.0}[match[1].lower()[0]]
-        per = 1e-3 if match[1].lower().startswith(("milli", "ms")) else per
-        data = data.astype(np.float64) * per
-        data = np.where(np.abs(data) < 1e11, data, np.nan)
-        origin = np.datetime64(start.replace(tzinfo=None), "s")
-        whole = origin + np.round(np.nan_to_num(data)).astype("timedelta64[s]")
-        return np.where(np.isfinite(data), whole, np.datetime64("NaT", "s"))
+                f"'seconds since 1970-01-01', of the standard calendar (its is {calendar}): mend the file, or set "
+                "mapping.units.time"
+            ) from None
+        return _plus(np.full(len(data), np.datetime64(start.replace(tzinfo=None), "s")), seconds)
 
     def _first_time(self, here: NDArray[np.bool_]) -> dt.datetime:
         """Return when the file's first sounding was made."""
@@ -422,6 +559,14 @@ class _Reader:
         if not 1940 <= first.year < 2040:
             raise RetrievalError(f"{self._name}: {self._table.time} (time) begins in {first:%Y-%m-%d}, which cannot be")
         return first
+
+
+def _plus(times: NDArray[np.datetime64], seconds: NDArray[np.float64]) -> NDArray[np.datetime64]:
+    """Return times some seconds later, to the second; NaT, where no number or more than some thousand years."""
+    with np.errstate(invalid="ignore"):
+        known = np.abs(seconds) < 1e11
+    later = times + np.round(np.where(known, seconds, 0.0)).astype("timedelta64[s]")
+    return np.where(known, later, np.datetime64("NaT", "s"))
 
 
 def _weights(pressure: NDArray[Any], levels: int) -> NDArray[np.float64]:

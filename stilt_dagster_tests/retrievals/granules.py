@@ -45,9 +45,13 @@ def write_tropomi(
     units: str = "1e-9",
     without: str = "",
     seed: int = 0,
+    untimed: int = 0,
     **name: Any,
 ) -> None:
-    """Write an operational L2 methane orbit; *kernel* is of the 12 layers, surface first, or one for all."""
+    """Write an operational L2 methane orbit; *kernel* is of the 12 layers, surface first, or one for all.
+
+    The first *untimed* scanlines are lost ones, whose time is an empty text.
+    """
     rng = np.random.default_rng(seed)
     shape = (1, scanlines, pixels)
     y, x = np.meshgrid(np.arange(scanlines) * step, np.arange(pixels) * step, indexing="ij")
@@ -77,7 +81,8 @@ def write_tropomi(
             numbers[:] = np.arange(shape[k + 1])
         stamps = file.createVariable("PRODUCT/time_utc", str, ("time", "scanline"))
         for k in range(scanlines):
-            stamps[0, k] = (time + dt.timedelta(seconds=0.84 * k)).isoformat(timespec="milliseconds") + "Z"
+            stamp = (time + dt.timedelta(seconds=0.84 * k)).isoformat(timespec="microseconds") + "Z"
+            stamps[0, k] = "" if k < untimed else stamp
         flags = file.createVariable("PRODUCT/qa_value", "u1", tuple(at.split()), fill_value=255)
         flags.scale_factor, flags.add_offset, flags.units = np.float32(0.01), np.float32(0), "1"
         flags[:] = np.full(shape, qa)
@@ -116,6 +121,42 @@ def write_tropomi(
         kernels = np.broadcast_to(np.broadcast_to(kernel, 12)[::-1], (*shape, 12))
         mask = np.broadcast_to(lost[..., None], kernels.shape)
         put(f"{support}/DETAILED_RESULTS/column_averaging_kernel", f"{at} layer", np.ma.array(kernels, mask=mask), "1")
+
+
+def write_blended(path: Path, **orbit: Any) -> None:
+    """Write a blended TROPOMI+GOSAT file of an orbit as :func:`write_tropomi` makes it.
+
+    It holds the pixels of the best quality in one dimension, without groups, viewing angles, heights, or any attribute
+    that says what it is; the blended values are 7 ppb below the operational ones.
+    """
+    whole = path.with_suffix(".orbit")
+    write_tropomi(whole, **orbit)
+    with Dataset(whole) as file, Dataset(path, "w") as blended:
+        blended.Title = "Blended TROPOMI+GOSAT Methane Product"
+        product = file["PRODUCT"]
+        good = (product["qa_value"][:] == 1) & ~np.ma.getmaskarray(product["methane_mixing_ratio"][:])
+        for dim, size in (("nobs", int(good.sum())), ("layer", 12), ("corner", 4)):
+            blended.createDimension(dim, size)
+        support = product["SUPPORT_DATA"]
+        groups = (product, *(support[g] for g in ("GEOLOCATIONS", "INPUT_DATA", "DETAILED_RESULTS")))
+        for name, source in ((n, v) for g in groups for n, v in g.variables.items()):
+            if name.endswith("_angle") or name == "altitude_levels" or "ground_pixel" not in source.dimensions[2:3]:
+                continue
+            kept = {k: source.getncattr(k) for k in source.ncattrs()}
+            put = blended.createVariable(
+                name, source.dtype, ("nobs", *source.dimensions[3:]), fill_value=kept.pop("_FillValue")
+            )
+            put.setncatts(kept)
+            put[:] = source[:][good]
+            if name == "methane_mixing_ratio_bias_corrected":
+                best = blended.createVariable("methane_mixing_ratio_blended", "f4", ("nobs",), fill_value=FILL)
+                best.setncatts(kept)
+                best[:] = source[:][good] - 7
+        stamps = blended.createVariable("time_utc", str, ("nobs",))
+        lines = np.broadcast_to(product["time_utc"][:][0][None, :, None], good.shape)[good]
+        for k, stamp in enumerate(lines):
+            stamps[k] = stamp
+    whole.unlink()
 
 
 def write_oco(
