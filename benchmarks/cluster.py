@@ -4,7 +4,7 @@
     python -m benchmarks.cluster backfill --scenes 1000   a backfill of all assets of many scenes
     python -m benchmarks.cluster scale --kill 0.05        100,000 receptors on 16 nodes of 32 cores
 
-Real are API server, scheduler, Job controller, Postgres, webserver and daemon with ``deploy/dagster.yaml``, and the
+Real are API server, scheduler, Job controller, Postgres, webserver and daemon with ``deploy/chart/dagster.yaml``, and the
 pods of one small scene. All other pods are played (:mod:`benchmarks.played_pods`): they write the rows those wrote.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 from dagster._utils.schedules import cron_string_iterator, is_valid_cron_string
@@ -13,12 +14,13 @@ from stilt_dagster.cluster.runs import load_of
 from stilt_dagster.jobs import prepare
 from stilt_dagster.partitions import register_scene
 from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError, UserError
 from stilt_dagster.science.scene import Scene, parse_scene
 from stilt_dagster.science.spec import parse_yaml
 from stilt_dagster.sensors import run_request
-from stilt_dagster.settings import is_automatic
+from stilt_dagster.settings import deployed_domains, is_automatic
 
 #: How long after an hour NOAA's archives have it, h; a domain's own ``lag_hours`` says otherwise.
 PUBLICATION_LAG = {"hrrr": 30, "nam12": 30, "nams": 30, "gfs0p25": 36, "gdas1": 24 * 8}
@@ -29,8 +31,9 @@ _LAG, _CRON = 48, "0 * * * *"
 def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
     """Yield the scene of each domain that is due at an hour; of one that is not usable, its error.
 
-    A domain is ``domains/<name>.yaml`` in the store: a stiltctl domain file, or a scene without a time, with ``cron``
-    (UTC, every hour by default) and ``lag_hours`` if it likes.
+    A domain is ``domains/<name>.yaml`` in the store, or a file of the deployment's ``STILT_DOMAINS``, which goes before
+    one of that name in the store: a stiltctl domain file, or a scene without a time, with ``cron`` (UTC, every hour by
+    default) and ``lag_hours`` if it likes.
 
     Parameters
     ----------
@@ -40,10 +43,9 @@ def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
         UTC; scenes are of its hour, less the archive's publication lag.
     """
     hour = now.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
-    folder = store.folder("domains")
-    for name in folder.names():
-        if not name.endswith((".yaml", ".yml")):
-            continue
+    folders = [store.folder("domains"), *([Folder.of(Path(deployed))] if (deployed := deployed_domains()) else [])]
+    found = {name: folder for folder in folders for name in folder.names() if name.endswith((".yaml", ".yml"))}
+    for name, folder in sorted(found.items()):
         where = f"domains/{name}"
         try:
             data = parse_yaml(folder.read(name) or "", where, "a domain", SceneError)

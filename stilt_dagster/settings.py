@@ -1,4 +1,4 @@
-"""The environment variables that are read: ``STILT_STORE``, ``STILT_MET``, and ``STILT_AUTOMATION`` of a deployment."""
+"""The environment variables that are read: ``STILT_STORE``, ``STILT_MET``, and of a deployment two more."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def meteorology_root() -> str:
 def is_automatic() -> bool:
     """Return whether sensors run from the start (``STILT_AUTOMATION=on``); else a person turns them on in the UI."""
     return os.environ.get("STILT_AUTOMATION", "").lower() in ("on", "1", "true")
+
+
+def deployed_domains() -> str:
+    """Return the directory of domains a deployment brings, besides those of the store: ``STILT_DOMAINS``, or none."""
+    return _located(os.environ.get("STILT_DOMAINS") or "")
 
 
 def _located(place: str) -> str:

@@ -17,6 +17,7 @@ from netCDF4 import Dataset
 from stilt_dagster import intake
 from stilt_dagster.intake import Scan, Source, load_sources, scan
 from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrieval_sensors import build_retrieval_sensor
 from stilt_dagster.schedules import due_domains
@@ -299,3 +300,16 @@ def test_domains_are_run_for_the_newest_hour_there_is(place: Place) -> None:
     ]
     at_three = [s.id for s in due_domains(place.store, now.replace(hour=3)) if isinstance(s, Scene)]
     assert "daily-20230713t21" in at_three
+
+
+def test_domains_of_a_deployment_go_before_those_of_the_store(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain = {k: SCENE[k] for k in ("receptors", "transport", "footprint")} | {"meteorology": {"source": "hrrr"}}
+    deployed = tmp_path / "deployed"
+    deployed.mkdir()
+    for folder, lag in ((place.store.folder("domains"), 6), (Folder.of(deployed), 9)):
+        folder.write("valley.yaml", yaml.safe_dump({**domain, "name": "valley", "lag_hours": lag}))
+    monkeypatch.setenv("STILT_DOMAINS", str(deployed))
+    [scene] = due_domains(place.store, dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC))
+    assert getattr(scene, "id", scene) == "valley-20230715t00"

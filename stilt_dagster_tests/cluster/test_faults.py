@@ -167,8 +167,6 @@ def test_a_run_launched_twice(attempt: Attempt, production: Production, local: L
 def test_a_daemon_that_is_killed(attempt: Attempt, production: Production, local: Local, tmp_path: Path) -> None:
     production.kill_daemon()
     queued = production.launch("receptors", scene=attempt.scene)
-    time.sleep(5)
-    production.start_daemon()
     assert production.wait_run(queued)["status"] == "SUCCESS"
     assert production.wait_run(attempt.run)["status"] == "SUCCESS"
     attempt.check(local(**LONG), tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from stilt_dagster_tests.conftest import ROOT
 from stilt_dagster_tests.harness.processes import wait_for
-from stilt_dagster_tests.harness.production import NAMESPACE, RULES, Production
+from stilt_dagster_tests.harness.production import NAMESPACE, Production
 
 pytestmark = pytest.mark.cluster
 
@@ -92,11 +92,12 @@ def test_a_quota_that_is_used_up(production: Production, register: Register) -> 
 
 def test_a_daemon_without_rights(production: Production, register: Register) -> None:
     scene = register()
-    production.rbac.patch_namespaced_role("stilt-daemon", NAMESPACE, {"rules": RULES[1:]})
+    rules = production.rbac.read_namespaced_role("stilt-daemon", NAMESPACE).rules
+    production.rbac.patch_namespaced_role("stilt-daemon", NAMESPACE, {"rules": rules[1:]})
     try:
         told(production, launch(production, scene), "may not create Jobs in namespace", "bind its service account")
     finally:
-        production.rbac.patch_namespaced_role("stilt-daemon", NAMESPACE, {"rules": RULES})
+        production.rbac.patch_namespaced_role("stilt-daemon", NAMESPACE, {"rules": rules})
 
 
 @pytest.mark.slow

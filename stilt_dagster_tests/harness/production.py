@@ -1,6 +1,7 @@
-"""Production on this machine: ``deploy/dagster.yaml`` on a real control plane, Postgres and object storage.
+"""Production on this machine: ``deploy/chart`` on a real control plane, with Postgres and object storage.
 
-Webserver and daemon run as processes with the rights of their own service account; every run is a pod of the node.
+What the chart renders is applied, changed only where one machine differs: how pods find each other and the API, and
+how long is waited. Webserver, daemon, code server and every run are pods of the node, each with its own rights.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from typing import Any
 
 import yaml
 from kubernetes import client
+from kubernetes.dynamic import DynamicClient
 
 from stilt_dagster_tests.conftest import ROOT
 from stilt_dagster_tests.harness.control_plane import ControlPlane
 from stilt_dagster_tests.harness.gcs import GcsServer
+from stilt_dagster_tests.harness.helm import render
 from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.process_node import ProcessNode
-from stilt_dagster_tests.harness.processes import Process, free_ports, wait_for
+from stilt_dagster_tests.harness.processes import free_ports, wait_for
 
-NAMESPACE, BUCKET, IMAGE = "stilt", "stilt-test", "stilt-dagster:test"
-
-_WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
+NAMESPACE, BUCKET = "stilt", "stilt-test"
+IMAGE = f"registry.test/stilt@sha256:{'0' * 64}"
 
 #: The job each asset is part of.
 _JOBS = {
@@ -39,12 +41,6 @@ _JOBS = {
     "footprints": "simulate",
     "jacobian": "assemble",
 }
-
-#: What the daemon may do in its namespace, and nothing else.
-RULES = [
-    {"apiGroups": ["batch"], "resources": ["jobs", "jobs/status"], "verbs": ["create", "get", "list", "delete"]},
-    {"apiGroups": [""], "resources": ["pods", "pods/log", "events"], "verbs": ["get", "list", "delete"]},
-]
 
 RUNS = """
 query Runs($filter: RunsFilter) {
@@ -98,7 +94,7 @@ class Production:
     directory : Path
         For logs and settings.
     changes : callable, optional
-        Changes the settings of ``deploy/dagster.yaml`` in place.
+        Changes the instance's settings, those of ``deploy/chart/dagster.yaml``, in place.
     node : dict, optional
         Options of the node.
     env : dict, optional
@@ -114,10 +110,9 @@ class Production:
     ) -> None:
         self.directory = directory
         self._changes = changes
-        self._node = {"cpu": "8", **(node or {})}
+        self._node = {"cpu": "9", **(node or {})}  # 8 for runs, one for what stays
         self._extra = env or {}
         self._stack = ExitStack()
-        self._daemon: Process | None = None
 
     def __enter__(self) -> Production:
         try:
@@ -145,23 +140,22 @@ class Production:
         api = self.plane.client()
         self.core, self.batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self.rbac = client.RbacAuthorizationV1Api(api)
-        self.settings = {
-            "STILT_STORE": f"gs://{BUCKET}/store",
-            "STILT_BUCKET": BUCKET,
-            "STILT_IMAGE": IMAGE,
-            "STILT_NAMESPACE": NAMESPACE,
-            "STILT_MAX_CORES": "8",
-            "STILT_AUTOMATION": "off",
-            "STORAGE_EMULATOR_HOST": self.gcs.url,
-            **{k: v for k, v in self.postgres.env.items() if not k.endswith("PASSWORD")},
-            "PYTHONPATH": str(ROOT),
-            "PYTHONWARNINGS": "ignore",
-            **self._extra,
-        }
-        self._make_namespace()
-        kubeconfig = self.plane.kubeconfig_for(NAMESPACE, "stilt-daemon")
+        self.port, self._code_port = free_ports(2)
+        objects = self._rendered()
+        self.settings = next(o["data"] for o in objects if o["metadata"]["name"] == "stilt-settings")
+        self.core.create_namespace({"metadata": {"name": NAMESPACE}})
+        secret = {"DAGSTER_POSTGRES_PASSWORD": self.postgres.env["DAGSTER_POSTGRES_PASSWORD"]}
+        self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "stilt-postgres"}, "stringData": secret})
+        resources = DynamicClient(api).resources
+        # Helm applies kinds in an order of its own too: what others need comes first.
+        for manifest in sorted(objects, key=lambda o: o["kind"] == "Deployment"):
+            if manifest["kind"] == "Deployment":
+                self._localise(manifest)
+            resource = resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+            resource.create(manifest, namespace=NAMESPACE if resource.namespaced else None)
         self.home = self.directory / "home"
         self.home.mkdir()
+        (self.home / "dagster.yaml").write_text(self._instance)
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -169,53 +163,72 @@ class Production:
             **self.settings,
             **self.postgres.env,
         }
-        self._write_settings(kubeconfig)
-        self.port = free_ports(1)[0]
-        self._process("webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), *_WORKSPACE])
-        wait_for("the webserver", self._answers, 120)
-        self.start_daemon()
+        wait_for("the webserver", self._answers, 180, every=0.5)
         return self
 
-    def _process(self, name: str, arguments: list[str]) -> Process:
-        process = Process([sys.executable, *arguments], self.directory / f"{name}.log", cwd=ROOT, env=self.env)
-        self._stack.callback(process.stop)
-        return process
+    def _rendered(self) -> list[dict[str, Any]]:
+        """Return the chart's manifests, with what differs on one machine."""
+        values = {
+            "images": {"worker": IMAGE, "web": IMAGE},
+            "store": {"bucket": BUCKET},
+            "automation": False,
+            "maxCores": 8,
+            "database": {
+                "host": "127.0.0.1",
+                "port": int(self.postgres.env["DAGSTER_POSTGRES_PORT"]),
+                "name": self.postgres.env["DAGSTER_POSTGRES_DB"],
+                "user": self.postgres.env["DAGSTER_POSTGRES_USER"],
+            },
+            "network": {"apiServer": ["127.0.0.1/32"]},
+            "quota": {"memoryPerCore": 200},  # what has no room is to be told so by the scheduler
+            "settings": {
+                "PGSSLMODE": "disable",
+                "STORAGE_EMULATOR_HOST": self.gcs.url,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONWARNINGS": "ignore",
+                **self._extra,
+            },
+            "instance": {
+                "run_launcher": {"config": {"load_incluster_config": False}},
+                "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
+                "run_monitoring": {"poll_interval_seconds": 2, "start_timeout_seconds": 60},
+            },
+        }
+        # A hook is what Helm runs at an upgrade.
+        objects = [o for o in render(values, kubernetes="1.20.2") if "helm.sh/hook" not in str(o["metadata"])]
+        for manifest in objects:
+            if manifest["metadata"]["name"] == "stilt-dagster-instance":
+                settings = yaml.safe_load(manifest["data"]["dagster.yaml"])
+                self._changes(settings)
+                manifest["data"]["dagster.yaml"] = self._instance = yaml.safe_dump(settings)
+            elif manifest["metadata"]["name"] == "stilt-workspace":
+                server = {"host": "127.0.0.1", "port": self._code_port, "location_name": "stilt_dagster"}
+                manifest["data"]["workspace.yaml"] = yaml.safe_dump({"load_from": [{"grpc_server": server}]})
+        return objects
 
-    def start_daemon(self) -> None:
-        """Start the daemon."""
-        self._daemon = self._process("daemon", ["-m", "dagster._daemon", "run", *_WORKSPACE])
+    def _localise(self, deployment: dict[str, Any]) -> None:
+        """Give a component ports nobody else has, and, where it has a token, the API by a file."""
+        spec = deployment["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        ports = {"0.0.0.0": "127.0.0.1", "3000": str(self.port), "4000": str(self._code_port)}
+        container["args"] = [ports.get(word, word) for word in container["args"]]
+        if spec["automountServiceAccountToken"]:
+            kubeconfig = self.plane.kubeconfig_for(NAMESPACE, spec["serviceAccountName"])
+            container["env"] = [*container.get("env", []), {"name": "KUBECONFIG", "value": str(kubeconfig)}]
+
+    def pod_of_component(self, name: str) -> str:
+        """Return the running pod of webserver (``web``), daemon or code server (``code``)."""
+
+        def find() -> str | None:
+            selector = f"app.kubernetes.io/name=stilt-dagster,app.kubernetes.io/component={name}"
+            pods = self.core.list_namespaced_pod(NAMESPACE, label_selector=selector).items
+            return next((p.metadata.name for p in pods if p.metadata.name in self.node.running()), None)
+
+        return wait_for(f"the pod of {name}", find, 60)
 
     def kill_daemon(self) -> None:
-        """Kill the daemon, as when its pod is lost."""
-        assert self._daemon is not None
-        self._daemon.kill()
-
-    def _make_namespace(self) -> None:
-        self.core.create_namespace({"metadata": {"name": NAMESPACE}})
-        for account in ("stilt-daemon", "stilt-run"):
-            self.core.create_namespaced_service_account(NAMESPACE, {"metadata": {"name": account}})
-        self.rbac.create_namespaced_role(NAMESPACE, {"metadata": {"name": "stilt-daemon"}, "rules": RULES})
-        subject = {"kind": "ServiceAccount", "name": "stilt-daemon", "namespace": NAMESPACE}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "stilt-daemon"}
-        binding = {"metadata": {"name": "stilt-daemon"}, "subjects": [subject], "roleRef": role}
-        self.rbac.create_namespaced_role_binding(NAMESPACE, binding)
-        data = {"metadata": {"name": "stilt-settings"}, "data": self.settings}
-        self.core.create_namespaced_config_map(NAMESPACE, data)
-        password = {"DAGSTER_POSTGRES_PASSWORD": self.postgres.env["DAGSTER_POSTGRES_PASSWORD"]}
-        self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "stilt-postgres"}, "stringData": password})
-
-    def _write_settings(self, kubeconfig: Path) -> None:
-        """Write ``deploy/dagster.yaml`` with what differs on one machine: how to reach the API, and less patience."""
-        settings = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
-        launcher = settings["run_launcher"]["config"]
-        launcher |= {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
-        settings["run_coordinator"]["config"]["dequeue_interval_seconds"] = 1
-        settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 60}
-        self._changes(settings)
-        text = yaml.safe_dump(settings)
-        (self.home / "dagster.yaml").write_text(text)
-        data = {"metadata": {"name": "stilt-dagster-instance"}, "data": {"dagster.yaml": text}}
-        self.core.create_namespaced_config_map(NAMESPACE, data)
+        """Kill the daemon's container; the node starts it again."""
+        self.node.kill_pod(self.pod_of_component("daemon"))
 
     def _answers(self) -> bool:
         try:
@@ -336,11 +349,11 @@ class Production:
         return path
 
     def left_over(self) -> list[str]:
-        """Return pods that are not over, once the last have had a moment to be."""
+        """Return pods of runs that are not over, once the last have had a moment to be."""
         over = ("Succeeded", "Failed")
 
         def active() -> list[str]:
-            pods = self.core.list_namespaced_pod(NAMESPACE).items
+            pods = self.core.list_namespaced_pod(NAMESPACE, label_selector="job-name").items
             return [p.metadata.name for p in pods if p.status.phase not in over]
 
         for _ in range(100):
