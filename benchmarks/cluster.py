@@ -58,6 +58,9 @@ _TICK = os.sysconf("SC_CLK_TCK")
 #: Nodes and cores of the cluster that is played.
 NODES, CORES = 16, 32
 
+#: What is made of scenes that name no background.
+MADE = tuple(asset for asset in ORDER if asset != "background")
+
 #: Spread of the time of a receptor's simulation, of its mean.
 SPREAD = 0.1
 
@@ -250,7 +253,7 @@ def bench(changes: Callable[[dict[str, Any]], None] = lambda settings: None) -> 
         weather = Weather(speed=6.0, direction=270.0)
         meteorology = directory / "meteorology"
         make_meteorology(meteorology, "2023-07-15T06:00", 12, (-114.0, 38.8, -110.4, 42.2), weather)
-        with Production(directory / "production", settings, env={"STILT_MAX_CORES": str(NODES * CORES)}) as production:
+        with Production(directory / "production", settings, max_cores=NODES * CORES) as production:
             os.environ.update({k: v for k, v in production.env.items() if k not in ("PATH", "HOME")})
             with dg.DagsterInstance.get() as instance:
                 one = Bench(production, pooled(instance, production.postgres.url), meteorology)
@@ -264,7 +267,7 @@ def real_scene(one: Bench, patience: float) -> list[tuple[str, float, float, flo
     production = one.production
     found: list[tuple[str, float, float, float]] = []
     starts, ids = [], {}
-    for asset in ORDER:
+    for asset in MADE:
         clicked = time.time()
         run = production.launch(asset, scene=scene.id)
         pod = production.pod_of(run, patience)
@@ -304,7 +307,7 @@ def by_asset(one: Bench, scenes: Sequence[str]) -> list[tuple[object, ...]]:
             counts[asset] += n
         runs = Counter(run["assets"][0] for run in one.runs(name))
         receptors, total = len(one.scenes[name].receptor_list), sum(counts.values())
-        cells = (f"{counts[a]} in {runs[a]}" for a in ORDER)
+        cells = (f"{counts[a]} in {runs[a]}" for a in MADE)
         rows.append((name, receptors, sum(runs.values()), *cells, total, round(total / receptors, 4)))
     return rows
 
@@ -344,7 +347,7 @@ def orchestration(args: argparse.Namespace) -> None:
         kinds = Counter[str]()
         for _, kind, n in one.rows("real-scene-of-the-benchmark"):
             kinds[kind] += n
-        head = ("scene", "receptors", "runs", *ORDER, "rows", "rows a receptor")
+        head = ("scene", "receptors", "runs", *MADE, "rows", "rows a receptor")
         table("Event rows of the real scene, by asset", by_asset(one, ["real-scene-of-the-benchmark"]), head)
         table("and by type", kinds.most_common())
         with one.nodes(NODES) as nodes:
@@ -475,7 +478,7 @@ def backfill(args: argparse.Namespace) -> None:
             launched = "', '".join(one.production.backfill(some) for some in slices)
             print(f"backfills asked for in {time.time() - clicked:.1f} s", flush=True)
             samples: list[tuple[float, int, int, int]] = []
-            wanted, end = len(ORDER) * len(names), time.time() + args.limit
+            wanted, end = len(MADE) * len(names), time.time() + args.limit
             while time.time() < end:
                 count = Counter(
                     {

@@ -97,8 +97,8 @@ class Production:
         Changes the instance's settings, those of ``deploy/chart/dagster.yaml``, in place.
     node : dict, optional
         Options of the node.
-    env : dict, optional
-        Besides what production sets; for all processes and pods.
+    max_cores : int, optional
+        Cores of runs in progress, all together.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Production:
         directory: Path,
         changes: Callable[[dict[str, Any]], None] = lambda settings: None,
         node: dict[str, Any] | None = None,
-        env: dict[str, str] | None = None,
+        max_cores: int = 8,
     ) -> None:
         self.directory = directory
         self._changes = changes
         self._node = {"cpu": "9", **(node or {})}  # 8 for runs, one for what stays
-        self._extra = env or {}
+        self._max_cores = max_cores
         self._stack = ExitStack()
 
     def __enter__(self) -> Production:
@@ -172,7 +172,7 @@ class Production:
             "images": {"worker": IMAGE, "web": IMAGE},
             "store": {"bucket": BUCKET},
             "automation": False,
-            "maxCores": 8,
+            "maxCores": self._max_cores,
             "database": {
                 "host": "127.0.0.1",
                 "port": int(self.postgres.env["DAGSTER_POSTGRES_PORT"]),
@@ -186,7 +186,6 @@ class Production:
                 "STORAGE_EMULATOR_HOST": self.gcs.url,
                 "PYTHONPATH": str(ROOT),
                 "PYTHONWARNINGS": "ignore",
-                **self._extra,
             },
             "instance": {
                 "run_launcher": {"config": {"load_incluster_config": False}},
