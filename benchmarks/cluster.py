@@ -4,8 +4,8 @@
     python -m benchmarks.cluster backfill --scenes 1000   a backfill of all assets of many scenes
     python -m benchmarks.cluster scale --kill 0.05        100,000 receptors on 16 nodes of 32 cores
 
-Real are API server, scheduler, Job controller, Postgres, webserver and daemon with ``deploy/chart/dagster.yaml``, and the
-pods of one small scene. All other pods are played (:mod:`benchmarks.played_pods`): they write the rows those wrote.
+Real are API server, scheduler, Job controller, Postgres, webserver and daemon of ``deploy/chart``, and the pods of one
+small scene. All other pods are played (:mod:`benchmarks.played_pods`): they write the rows those wrote.
 """
 
 from __future__ import annotations
