@@ -7,7 +7,10 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export STILT_STORE ?= $(CURDIR)/data
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help demo test test-fast test-cluster cluster image check dev install lock benchmark clean
+# Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
+ENV ?= dev
+
+.PHONY: help demo test test-fast test-cluster cluster image check dev install lock benchmark clean infra deploy rollback
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -42,6 +45,15 @@ cluster: install ## Have a control plane, object storage and Postgres here, unti
 
 image: ## Build the images, without a registry (root, Debian); docs/image.md says how with one.
 	deploy/build-image
+
+infra: ## Make or change the cloud's part of ENV=dev or ENV=prod, once its plan is agreed to.
+	terraform/apply $(ENV)
+
+deploy: ## Put the commit checked out on the cluster of ENV.
+	deploy/deploy $(ENV)
+
+rollback: ## Go back to the release before.
+	deploy/deploy $(ENV) --rollback
 
 test-fast: install ## Run the tests that take less than half a minute each.
 	$(BIN)/python -m pytest -m "not slow and not cluster"

@@ -41,8 +41,9 @@ one_line_sources() {
 copy_deb822_sources() {
   local file
   for file in /etc/apt/sources.list.d/*.sources; do
-    [[ -f $file ]] && grep -q debian-archive-keyring "$file" || continue
-    sed 's/^Types:.*/Types: deb-src/' "$file" >"$1/${file##*/}"
+    if [[ -f $file ]] && grep -q debian-archive-keyring "$file"; then
+      sed 's/^Types:.*/Types: deb-src/' "$file" >"$1/${file##*/}"
+    fi
   done
 }
 
