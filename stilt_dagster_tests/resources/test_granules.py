@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from stilt_dagster.resources.granules import GranuleFolder, fetch
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
 from stilt_dagster_tests.conftest import SCENE, Project
 from stilt_dagster_tests.harness.gcs import GcsServer
+from stilt_dagster_tests.harness.processes import Unavailable
+from stilt_dagster_tests.harness.s3 import S3Server
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 
 
@@ -37,6 +40,36 @@ def test_a_bucket_is_listed_by_pages_at_any_depth(bucket: str, tmp_path: Path, m
     assert copy.read_bytes() == b"x" * 6
     with pytest.raises(UnreadableError, match="does not exist"):
         fetch("gs://landing/ch4/none.nc", tmp_path)
+
+
+def test_a_bucket_of_s3_is_read_by_anyone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(granules, "_PAGE", 7)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    try:
+        server = S3Server()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    with server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        server.put("landing")
+        for k in range(30):
+            server.put(f"landing/ch4/{k % 3}/g{k:02d}.nc", b"x" * (k + 1))
+        server.put("landing/ch4/readme.txt", b"no granule")
+        folder = GranuleFolder("s3://landing/ch4/")
+        keys = sorted(f"{k % 3}/g{k:02d}.nc" for k in range(30))
+        listed = list(folder.list("g*.nc"))
+        assert [g.key for g in listed] == keys
+        assert len({g.state for g in listed}) == 30
+        assert [g.key for g in folder.list("g*.nc", after=keys[11])] == keys[12:]
+        assert fetch("s3://landing/ch4/2/g05.nc", tmp_path).read_bytes() == b"x" * 6
+        server.put("landing/ch4/2/g05.nc", b"y" * 6)
+        [again] = folder.list("g05.nc")
+        assert again.state != next(g.state for g in listed if g.key == again.key)
+        with pytest.raises(UnreadableError, match="does not exist"):
+            fetch("s3://landing/ch4/none.nc", tmp_path)
+        with pytest.raises(UnreadableError, match="s3://nowhere"):
+            list(GranuleFolder("s3://nowhere/x").list())
 
 
 def test_places_that_cannot_be_listed_are_told() -> None:
