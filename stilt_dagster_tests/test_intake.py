@@ -266,6 +266,16 @@ def test_no_daemon_is_needed(project: Project) -> None:
     campaign = ("retrievals", "campaign", "tropomi", "--from")
     assert ": 2 files: 0 new" in project.cli(*campaign, "2023-07-16", "--to", "2023-07-20").stdout
     assert "o29900: registered" in project.cli(*campaign, "2023-07-15", "--to", "2023-07-15").stdout
+    # What was registered is backfilled by Dagster's own command: a run a scene, in the queue for a daemon.
+    scenes = project.cli("scene", "list").stdout.split()
+    assert len(scenes) == 2
+    backfill = ("job", "backfill", "--workspace", "workspace.yaml", "--job", "prepare", "--noprompt", "--partitions")
+    done = project.dagster(*backfill, ",".join(scenes))
+    assert done.returncode == 0, done.stderr
+    with dg.DagsterInstance.from_config(str(project.path / "home")) as instance:
+        runs = instance.get_runs()
+    assert sorted(run.tags["dagster/partition"] for run in runs) == scenes
+    assert {run.status for run in runs} == {dg.DagsterRunStatus.QUEUED}
     assert "there is no source nowhere" in project.error("retrievals", "scan", "nowhere")
 
 
