@@ -20,8 +20,12 @@ MIB = 1 << 20
 #: Wall time a run of trajectories should take, s: long against a pod's start, short against a spot node's life.
 TARGET_SECONDS = 1800.0
 
-#: Most cores of a pod: what half a large node gives.
+#: Most cores of a pod: those of a large node.
 MAX_CORES = 32
+
+#: Share of a pod's cores that it requests. A cloud keeps some of each node for its own pods: one of 32 cores lends some
+#: 31, and a pod that requested 32 would never find room. This way a node holds pods of as many cores as it has.
+REQUESTED = 0.9
 
 #: Text hycs_std writes and reads back of each particle and minute, bytes (377 MB a run of 1000 particles and 24 h,
 #: halved: the copy nobody reads goes to /dev/null).
@@ -94,7 +98,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Size:
-    """A pod's requests, which are its limits too.
+    """How large a pod is: its limits, and, but for a tenth of the cores, its requests.
 
     Attributes
     ----------
@@ -116,12 +120,11 @@ class Size:
         The limit on CPU is also what tells the pool how many simulations to run: without, it would be as many as the
         node has cores, in memory for fewer.
         """
-        amounts = {
-            "cpu": f"{math.ceil(self.cpu * 1000)}m",
-            "memory": f"{_mib(self.memory)}Mi",
-            "ephemeral-storage": f"{_mib(self.disk)}Mi",
+        rest = {"memory": f"{_mib(self.memory)}Mi", "ephemeral-storage": f"{_mib(self.disk)}Mi"}
+        return {
+            "requests": {"cpu": f"{math.ceil(self.cpu * 1000 * REQUESTED)}m", **rest},
+            "limits": {"cpu": f"{math.ceil(self.cpu * 1000)}m", **rest},
         }
-        return {"requests": amounts, "limits": dict(amounts)}
 
 
 def _mib(amount: int) -> int:

@@ -79,7 +79,8 @@ def test_tags_of_a_run_and_of_a_scene_override_its_size(production: Production, 
     run = production.launch("receptors", scene=scene, **{"stilt/cpu": "250m"})
     production.wait_run(run, "SUCCESS")
     resources = production.job_of(run).spec.template.spec.containers[0].resources
-    assert (resources.requests["cpu"], resources.limits["memory"]) == ("250m", "777Mi")
+    assert (resources.limits["cpu"], resources.requests["cpu"]) == ("250m", "225m")
+    assert resources.limits["memory"] == resources.requests["memory"] == "777Mi"
     refused = production.launch("receptors", scene=scene, **{"stilt/cpu": "plenty"})
     assert production.wait_run(refused, timeout=20)["status"] == "FAILURE"
     assert any("stilt/cpu: 'plenty' is not an amount" in m for m in production.messages(refused))

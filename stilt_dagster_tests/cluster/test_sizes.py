@@ -56,6 +56,10 @@ def test_pods_take_about_as_long_as_they_should_until_the_cap(scene: Load) -> No
     assert seconds <= TARGET_SECONDS * 1.001 or (pods, cores) == (len(SHARDS), MAX_CORES)
 
 
+#: Cores of a machine, and what GKE lends pods of them: all but 60 + 10 + 2 x 5 + 28 x 2.5 m, and its own pods' 450 m.
+MACHINE, LENT = 32, 31.4
+
+
 @given(loads, st.sampled_from(ORDER), st.integers(0, 3))
 def test_sizes_are_possible_and_grow_with_each_attempt(scene: Load, asset: str, attempt: int) -> None:
     size, again = size_of(asset, scene, 1.0, attempt), size_of(asset, scene, 1.0, attempt + 1)
@@ -64,7 +68,10 @@ def test_sizes_are_possible_and_grow_with_each_attempt(scene: Load, asset: str, 
     assert size.disk >= 512 * MIB
     assert again.memory == pytest.approx(size.memory * 1.5, rel=1e-6)
     resources = size.resources()
-    assert resources["requests"] == resources["limits"], "the pool counts its cores by the limit"
+    requests, limits = resources["requests"], resources["limits"]
+    assert limits["cpu"] == f"{1000 * size.cpu:g}m", "the pool counts its cores by the limit"
+    assert int(requests["cpu"][:-1]) * MACHINE // int(limits["cpu"][:-1]) < LENT, "on a machine of as many cores"
+    assert {k: v for k, v in requests.items() if k != "cpu"} == {k: v for k, v in limits.items() if k != "cpu"}
 
 
 def test_tags_override_sizes_and_nonsense_is_refused() -> None:
