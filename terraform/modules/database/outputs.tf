@@ -1,0 +1,11 @@
+output "connection" {
+  description = "What the chart's value `database` is."
+  value = {
+    host   = google_sql_database_instance.this.private_ip_address
+    port   = 5432
+    name   = google_sql_database.dagster.name
+    user   = google_sql_user.dagster.name
+    ca     = google_sql_database_instance.this.server_ca_cert[0].cert
+    secret = google_secret_manager_secret_version.password.name
+  }
+}

@@ -1,0 +1,4 @@
+output "bucket" {
+  description = "Its name."
+  value       = google_storage_bucket.this.name
+}
