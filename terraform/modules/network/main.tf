@@ -32,6 +32,21 @@ resource "google_compute_subnetwork" "this" {
   }
 }
 
+# What nothing else allows is refused, as it would be unsaid; said, it is logged. GKE makes rules for its own traffic.
+resource "google_compute_firewall" "nothing_in" {
+  name          = "${var.name}-nothing-in"
+  network       = google_compute_network.this.id
+  direction     = "INGRESS"
+  priority      = 65534
+  source_ranges = ["0.0.0.0/0"]
+  deny {
+    protocol = "all"
+  }
+  log_config {
+    metadata = "EXCLUDE_ALL_METADATA"
+  }
+}
+
 # Out only: archives of meteorology that are on the internet. Every GB that passes is paid for; see docs/costs.md.
 resource "google_compute_router" "this" {
   name    = var.name
