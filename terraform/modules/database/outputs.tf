@@ -5,7 +5,7 @@ output "connection" {
     port   = 5432
     name   = google_sql_database.dagster.name
     user   = google_sql_user.dagster.name
-    ca     = google_sql_database_instance.this.server_ca_cert[0].cert
+    ca     = join("\n", google_sql_database_instance.this.server_ca_cert[*].cert) # two, while one is being replaced
     secret = google_secret_manager_secret_version.password.name
   }
 }
