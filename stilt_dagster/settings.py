@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from stilt_dagster.science.errors import StoreError
+
 
 def store_url() -> str:
     """Return where the store is: ``STILT_STORE``, by default ``./data``; a directory as an absolute path."""
@@ -27,4 +29,6 @@ def deployed_domains() -> str:
 
 
 def _located(place: str) -> str:
+    if "@" in place.partition("://")[2].partition("/")[0]:  # it would be in every message that names a file
+        raise StoreError("STILT_STORE and STILT_MET name places, without credentials: give those as the provider says")
     return place if not place or "://" in place else str(Path(place).expanduser().resolve())

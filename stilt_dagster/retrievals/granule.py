@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
+from stilt_dagster.science.hdf5 import find_hostile_part
 from stilt_dagster.science.selection import Area
 from stilt_dagster.science.soundings import POSITION_DECIMALS, Soundings
 from stilt_dagster.science.spec import Spec, validate
@@ -195,6 +196,8 @@ def read(path: Path, product: Product, name: str, mapping: Mapping[str, Any], ar
 def _opened(path: Path) -> Iterator[Dataset]:
     """Open a file; what breaks while it is read is said in one line that names it."""
     try:
+        if hostile := find_hostile_part(path):
+            raise RetrievalError(f"{path.name} is not read: {hostile}")
         with Dataset(path) as file:
             file.set_auto_chartostring(False)  # or dimensions and data of text differ
             yield file

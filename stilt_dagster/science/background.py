@@ -25,12 +25,16 @@ from stilt_dagster.science.batches import Batch, Shelf, ahead, kept
 from stilt_dagster.science.column import present
 from stilt_dagster.science.errors import BackgroundError, IncompleteError
 from stilt_dagster.science.footprints import particle_weights
+from stilt_dagster.science.hdf5 import find_hostile_part
 from stilt_dagster.science.particles import ParticleFile, Source, column_of, positions
 from stilt_dagster.science.receptors import Receptor
 from stilt_dagster.science.scene import LEVEL_VARIABLES, Background, Scene
 from stilt_dagster.science.trajectories import read_part, removing_damaged
 
 Floats = NDArray[np.float64]
+
+#: Most bytes of a field that are held, unpacked.
+_MAX_BYTES = 4 * 2**30
 
 _SCALES = {"ppm": 1.0, "ppb": 1e-3, "mol mol-1": 1e6, "1e-6": 1.0, "1e-9": 1e-3, "1": 1e6, "mole/mole": 1e6}
 _NAMES = {
@@ -83,6 +87,8 @@ def open_field(source: Path, settings: Background, first: pd.Timestamp, last: pd
     """
     where = f"background {source.name}"
     try:
+        if hostile := find_hostile_part(source):
+            raise BackgroundError(f"{where} is not read: {hostile}")
         with xr.open_dataset(source) as file:
             if settings.variable not in file:
                 raise BackgroundError(
@@ -102,7 +108,13 @@ def open_field(source: Path, settings: Background, first: pd.Timestamp, last: pd
                 raise BackgroundError(
                     f"{where}: {settings.variable} has units {units!r}: set background.units to ppm, ppb or mol mol-1"
                 )
-            values = field.isel(time=slice(lowest, highest + 1)).astype("f8").load() * _SCALES[units]
+            field = field.isel(time=slice(lowest, highest + 1))
+            if field.size * 8 > _MAX_BYTES:
+                raise BackgroundError(
+                    f"{where}: what lies around the scene's hours takes {field.size * 8 / 2**30:.1f} GiB, and at most "
+                    f"{_MAX_BYTES / 2**30:g} are read: cut it in area or levels"
+                )
+            values = field.astype("f8").load() * _SCALES[units]
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise BackgroundError(f"{where} cannot be read: {error}") from error
     return Field(_closed(values), where)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import UserError
 from stilt_dagster.science.footprints import TEXT
+from stilt_dagster.science.hdf5 import find_hostile_part
 from stilt_dagster.science.jacobian import FORMAT
 from stilt_dagster.science.scratch import require_space, writing
 
@@ -79,6 +80,8 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
 
 def _open(path: Path) -> h5netcdf.File:
     try:
+        if hostile := find_hostile_part(path):
+            raise ConcatError(f"{path} is not read: {hostile}")
         file = h5netcdf.File(path, "r")
         form = _attr(file, "format")
     except (OSError, KeyError) as error:

@@ -99,6 +99,13 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
             raise ValueError("must be a plain file name (letters, digits, '.', '_', '-')")
         return value
 
+    @field_validator("n_hours")
+    @classmethod
+    def _backward(cls, value: int) -> int:
+        if not -2400 <= value <= -1:
+            raise ValueError(f"must be between -2400 and -1, since footprints look back in time (got {value})")
+        return value
+
     @field_validator("varsiwant")
     @classmethod
     def _known_variables(cls, value: list[str]) -> list[str]:
@@ -125,10 +132,6 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
 
     @model_validator(mode="after")
     def _validate_sizes(self) -> Self:
-        if self.n_hours >= 0 or self.n_hours < -2400:
-            raise ValueError(
-                f"n_hours must be between -2400 and -1, since footprints look back in time (got {self.n_hours})"
-            )
         if not 1 <= self.numpar <= 1_000_000:
             raise ValueError(f"numpar must be between 1 and 1000000 (got {self.numpar})")
         if self.outdt < 0:

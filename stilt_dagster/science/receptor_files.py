@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.receptors import coordinate
+from stilt_dagster.science.receptors import MAX_RECEPTORS, coordinate
 
 #: R STILT's and pystilt's names of the columns.
 _ALIASES = {
@@ -55,9 +56,10 @@ def read_points(base: Path, name: Any, where: str) -> list[dict[str, Any]]:
     path = base / Path(name).expanduser()
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, float_precision="round_trip")
+            table, rows = pd.read_csv(path, float_precision="round_trip", nrows=MAX_RECEPTORS + 1), 0
         elif path.suffix in (".parquet", ".pq"):
-            table = pd.read_parquet(path)
+            rows = pq.read_metadata(path).num_rows  # a small file can say that it has any number of equal ones
+            table = pd.read_parquet(path) if rows <= MAX_RECEPTORS else pd.DataFrame()
         else:
             raise SceneError(f"{where}: receptors.file must end in .csv or .parquet (got {name})")
     except FileNotFoundError:
@@ -66,6 +68,8 @@ def read_points(base: Path, name: Any, where: str) -> list[dict[str, Any]]:
         raise SceneError(f"{where}: receptors.file: {path} is empty") from None
     except (OSError, ValueError) as error:
         raise SceneError(f"{where}: receptors.file: {path} cannot be read: {error}") from None
+    if max(rows, len(table)) > MAX_RECEPTORS:
+        raise SceneError(f"{where}: receptors.file: {path} has more than the {MAX_RECEPTORS} receptors of a scene")
     table = table.rename(columns=lambda c: _ALIASES.get(str(c).strip(), str(c).strip()))
     here = f"{where}: {path.name}"
     if unknown := [c for c in table.columns if c not in _COLUMNS]:

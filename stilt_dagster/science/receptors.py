@@ -17,6 +17,9 @@ from stilt_dagster.science.errors import SceneError
 #: Shards a scene's simulations are divided into.
 SHARDS = tuple(f"{i:02d}" for i in range(16))
 
+#: A scene of more receptors than this is taken for a slip of the decimal point.
+MAX_RECEPTORS = 1_000_000
+
 #: Columns of a receptor table, with their units.
 RECEPTOR_COLUMNS = {
     "receptor": "receptor id",

@@ -19,15 +19,19 @@ from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.grid import LONGLAT, Grid
 from stilt_dagster.science.hysplit import VARSIWANT, TransportSettings
 from stilt_dagster.science.receptor_files import read_points
-from stilt_dagster.science.receptors import Receptor, grid_receptors, make_receptor, receptor_table, release_time
+from stilt_dagster.science.receptors import (
+    MAX_RECEPTORS,
+    Receptor,
+    grid_receptors,
+    make_receptor,
+    receptor_table,
+    release_time,
+)
 from stilt_dagster.science.selection import Selection
 from stilt_dagster.science.soundings import Soundings
-from stilt_dagster.science.spec import Spec, parse_yaml, read_text, validate
+from stilt_dagster.science.spec import Place, Spec, parse_yaml, read_text, validate
 
 SCENE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-
-#: A scene of more receptors than this is taken for a slip of the decimal point.
-MAX_RECEPTORS = 1_000_000
 
 #: Most cells a footprint's grid may have, a layer.
 MAX_CELLS = 25_000_000
@@ -107,7 +111,7 @@ class Retrieval(Selection):
     """Receptors from the soundings of a satellite's retrieval: a column each."""
 
     product: str = Field(max_length=40, description="Which reader, such as tropomi_ch4.")
-    uri: str = Field(max_length=2000, description="The file: a path, or the URL of an object.")
+    uri: Place = Field(description="The file: a path, or the URL of an object.")
     mapping: dict[str, Any] | None = Field(None, description="What to read otherwise than the product's table says.")
     geometry: Literal["vertical", "slant"] = Field("vertical", description="Upright, or along the line of sight.")
     top: float = Field(
@@ -193,7 +197,7 @@ class MeteorologySettings(Spec):
     """Where meteorology comes from, and how much of it a scene keeps."""
 
     source: str | None = Field(None, max_length=40, description="A NOAA ARL archive, such as hrrr, nam12, gdas1.")
-    directory: str | None = Field(None, description="A directory or bucket URL of ARL files.")
+    directory: Place | None = Field(None, description="A directory or bucket URL of ARL files.")
     pattern: str | None = Field(None, description="strftime pattern of their names; * stands for anything.")
     n_levels: int | None = Field(
         None, ge=2, le=200, description="Keep the lowest levels, the surface counted; all by default."
@@ -242,7 +246,7 @@ class Weighting(Spec):
 class Background(Spec):
     """A concentration field that particles' ends are sampled in."""
 
-    uri: str = Field(max_length=2000, description="NetCDF with time, level, latitude and longitude: a path or a URL.")
+    uri: Place = Field(description="NetCDF with time, level, latitude and longitude: a path or a URL.")
     variable: str = Field(max_length=200, description="Its variable.")
     units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
     vertical: Literal["pressure", "agl", "asl"] = Field(

@@ -8,10 +8,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stilt_dagster.science.errors import UserError
 
@@ -23,6 +23,19 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+def _reachable(place: str) -> str:
+    """Refuse what would have a pod ask servers of its own network, such as the one that hands out identities."""
+    scheme, separator, rest = place.partition("://")
+    if separator and "@" in rest.partition("/")[0]:
+        raise ValueError("must not hold credentials: specs are read by many")
+    if separator and scheme not in ("gs", "s3", "https", "file"):
+        raise ValueError(f"must be a path, or begin with gs://, s3:// or https:// (got {place!r})")
+    return place
+
+
+#: Where a file or directory is: a path, or a URL.
+Place = Annotated[str, Field(max_length=2000), AfterValidator(_reachable)]
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -42,12 +55,14 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
                 raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name!r} is not a name")
-            if names.count(name) > 1:
+            if name in seen:
                 raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name} is given twice")
+            seen.add(name)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -85,7 +100,7 @@ def parse_yaml(text: str, where: str, what: str, error: Callable[[str], UserErro
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as problem:
+    except (yaml.YAMLError, RecursionError, ValueError) as problem:  # the last: numbers and dates that are none
         raise error(f"{where} is not valid YAML: {problem}") from problem
     if not isinstance(data, dict):
         raise error(f"{where} must hold {what}")

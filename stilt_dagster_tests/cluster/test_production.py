@@ -15,7 +15,7 @@ from stilt_dagster.cluster.runs import ORDER
 from stilt_dagster.cluster.sizes import Load, size_of
 from stilt_dagster_tests.cluster.conftest import LONG, arrays, equal
 from stilt_dagster_tests.harness.processes import wait_for
-from stilt_dagster_tests.harness.production import Production
+from stilt_dagster_tests.harness.production import NAMESPACE, Production
 
 pytestmark = pytest.mark.cluster
 
@@ -94,21 +94,46 @@ def test_a_run_may_not_ask_for_more_than_a_size(production: Production, register
     assert production.job_of(run) is None
 
 
+def test_an_upgrade_brings_the_database_along(production: Production) -> None:
+    """The chart's hook, in a pod as Helm makes it."""
+    [hook] = production.hooks
+    name = hook["metadata"]["name"]
+    production.batch.create_namespaced_job(NAMESPACE, hook)
+
+    def over() -> Any:
+        status = production.batch.read_namespaced_job_status(name, NAMESPACE).status
+        return status if status.succeeded or status.failed else None
+
+    assert wait_for("the migration", over, 120).succeeded == 1
+    production.batch.delete_namespaced_job(name, NAMESPACE, propagation_policy="Background")
+
+
 def test_no_secret_is_in_arguments_events_or_logs(production: Production, register: Register) -> None:
+    """Of all runs so far, among them those of a whole scene: manifests, messages, logs, every table, every object."""
     scene = register()
     run = production.launch("receptors", scene=scene)
     production.wait_run(run, "SUCCESS")
     secret = production.postgres.env["DAGSTER_POSTGRES_PASSWORD"]
-    assert secret not in str(production.job_of(run).to_dict())
+    jobs = production.batch.list_namespaced_job(NAMESPACE).items
+    pods = production.core.list_namespaced_pod(NAMESPACE).items
+    assert len(jobs) > 0
+    assert secret not in str([manifest.to_dict() for manifest in (*jobs, *pods)])
     assert not [m for m in production.messages(run) if secret in m]
     logs = [f for f in (production.node.directory / "logs").rglob("*") if f.is_file()]
-    assert {"web", "daemon", "code"} <= {
-        name.split("-")[1] for name in (f.name.split("_")[1] for f in logs) if "-" in name
-    }
+    assert {"stilt_stilt-web", "stilt_stilt-daemon", "stilt_stilt-code"} <= {f.name.rsplit("-", 2)[0] for f in logs}
     for file in logs:
         assert secret not in file.read_text(errors="replace"), file
-    events = production.postgres.execute("select count(*) from event_logs where event like '%%" + secret + "%%'")
-    assert events == [(0,)]
+    tables = production.postgres.execute("select tablename from pg_tables where schemaname = 'public'")
+
+    def holding(text: str) -> set[object]:
+        query = "select 1 from {} t where t::text like '%{}%' limit 1"
+        return {table for [table] in tables if production.postgres.execute(query.format(table, text))}
+
+    assert {"runs", "event_logs", "dynamic_partitions"} <= holding(scene), "what is looked for is found"
+    assert not holding(secret)
+    files = production.gcs.files()
+    assert [path for path in files if scene.encode() in path.read_bytes()]
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
 def test_a_canceled_run_leaves_nothing_running(production: Production, register: Register) -> None:

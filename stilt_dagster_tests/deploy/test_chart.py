@@ -88,7 +88,7 @@ def test_pods_may_do_nothing_they_need_not(environment: str) -> None:
     specs = pod_specs(objects)
     assert set(specs) == {"stilt-web", "stilt-daemon", "stilt-code", "stilt-migrate"}
     for name, spec in specs.items():
-        assert spec["automountServiceAccountToken"] is (name in ("stilt-web", "stilt-daemon"))
+        assert spec["automountServiceAccountToken"] is (name != "stilt-code")
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()

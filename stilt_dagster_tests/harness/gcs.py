@@ -88,6 +88,10 @@ class GcsServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def files(self) -> list[Path]:
+        """Return the files its objects, and what is known of them, are kept in."""
+        return [path for path in self._root.rglob("*") if path.is_file()]
+
     def make_bucket(self, name: str) -> None:
         data = json.dumps({"name": name}).encode()
         request = urllib.request.Request(f"{self.url}/storage/v1/b?project=test", data)

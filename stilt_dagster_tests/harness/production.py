@@ -153,6 +153,8 @@ class Production:
                 self._localise(manifest)
             resource = resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
             resource.create(manifest, namespace=NAMESPACE if resource.namespaced else None)
+        for hook in self.hooks:
+            self._localise(hook)
         self.home = self.directory / "home"
         self.home.mkdir()
         (self.home / "dagster.yaml").write_text(self._instance)
@@ -193,8 +195,9 @@ class Production:
                 "run_monitoring": {"poll_interval_seconds": 2, "start_timeout_seconds": 60},
             },
         }
-        # A hook is what Helm runs at an upgrade.
-        objects = [o for o in render(values, kubernetes="1.20.2") if "helm.sh/hook" not in str(o["metadata"])]
+        rendered = render(values, kubernetes="1.20.2")
+        self.hooks = [o for o in rendered if "helm.sh/hook" in str(o["metadata"])]  # what Helm runs at an upgrade
+        objects = [o for o in rendered if o not in self.hooks]
         for manifest in objects:
             if manifest["metadata"]["name"] == "stilt-dagster-instance":
                 settings = yaml.safe_load(manifest["data"]["dagster.yaml"])
@@ -205,9 +208,9 @@ class Production:
                 manifest["data"]["workspace.yaml"] = yaml.safe_dump({"load_from": [{"grpc_server": server}]})
         return objects
 
-    def _localise(self, deployment: dict[str, Any]) -> None:
+    def _localise(self, manifest: dict[str, Any]) -> None:
         """Give a component ports nobody else has, and, where it has a token, the API by a file."""
-        spec = deployment["spec"]["template"]["spec"]
+        spec = manifest["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         ports = {"0.0.0.0": "127.0.0.1", "3000": str(self.port), "4000": str(self._code_port)}
         container["args"] = [ports.get(word, word) for word in container["args"]]

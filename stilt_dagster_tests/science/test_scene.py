@@ -126,7 +126,7 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport": {"numparr": 1}}, "transport.numparr: unknown name; did you mean numpar?"),
         ({"transport": {"numpar": 0}}, "numpar must be between 1 and"),
         ({"transport": {"numpar": "many"}}, "transport.numpar"),
-        ({"transport": {"n_hours": 24}}, "n_hours must be between -2400 and -1"),
+        ({"transport": {"n_hours": 24}}, "n_hours: must be between -2400 and -1"),
         ({"transport": {"krand": 7}}, "transport.krand"),
         ({"transport": {"krand": 4, "seed": 1}}, "seed needs krand 2"),
         ({"transport": {"seed": "dice"}}, "transport.seed"),
