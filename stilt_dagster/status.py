@@ -19,7 +19,13 @@ from stilt_dagster.science.meteorology import Description, meteorology_key
 from stilt_dagster.science.particles import Outcome, ParticleFile, Source
 from stilt_dagster.science.receptor_store import stored_version
 from stilt_dagster.science.scene import Scene
-from stilt_dagster.science.versions import background_version, receptors_version, trajectories_version
+from stilt_dagster.science.versions import (
+    background_version,
+    footprints_version,
+    jacobian_version,
+    receptors_version,
+    trajectories_version,
+)
 
 #: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
 STATES = ("missing", "partial", "stale", "ready")
@@ -98,11 +104,16 @@ def scene_status(store: Store, scene_id: str, engine: str) -> Status:
     else:
         met = "ready" if description.key == meteorology_key(scene) else "stale"
     status.assets["meteorology_aggregate"] = {"state": met}
-    batches = plan(scene, description.sha256, engine) if description and met == "ready" else {}
+    known = description is not None and description.key == meteorology_key(scene)
+    batches = plan(scene, description.sha256, engine) if description and known else {}
     grids = _parts(store, scene, [b for members in batches.values() for b in members], status)
     if scene.background is not None:
         status.assets["background"] = {"state": _background(store, scene, description, engine)}
-    status.assets["jacobian"] = {"state": _jacobian(store, scene, grids)}
+    wanted = None
+    if description and known:
+        particles = trajectories_version(scene, description.sha256, engine)
+        wanted = jacobian_version(scene, footprints_version(scene, particles))
+    status.assets["jacobian"] = {"state": _jacobian(store, scene, grids, wanted, status)}
     return status
 
 
@@ -167,15 +178,33 @@ def _background(store: Store, scene: Scene, description: Description | None, eng
     return "ready" if found[1] == wanted else "stale"
 
 
-def _jacobian(store: Store, scene: Scene, grids: list[footprints.FootprintFile] | None) -> str:
-    def read(source: Source) -> str:
+def _jacobian(
+    store: Store, scene: Scene, grids: list[footprints.FootprintFile] | None, wanted: str | None, status: Status
+) -> str:
+    """Return a jacobian's state; where parts have aged out of the store, it tells what they told of receptors."""
+    ids = [r.id for r in scene.receptor_list]
+
+    def read(source: Source) -> tuple[str, str | None, list[Outcome]]:
         with h5netcdf.File(source, "r") as file:
-            return str(file.attrs["stilt_key"])
+            outcomes = (
+                footprints.read_outcomes(file, ids) if grids is None and file.dimensions["obs"].size == len(ids) else []
+            )
+            return str(file.attrs["stilt_key"]), file.attrs.get("stilt_version"), outcomes
 
     try:
-        key = store.folder("jacobian").open(f"{scene.id}.nc", read, whole=False)
+        found = store.folder("jacobian").open(f"{scene.id}.nc", read, whole=False)
     except (OSError, KeyError):
         return "missing"
-    if key is None:
+    if found is None:
         return "missing"
-    return "ready" if grids is not None and key == jacobian_key(grids, scene) else "stale"
+    key, version, outcomes = found
+    if grids is not None:
+        return "ready" if key == jacobian_key(grids, scene) else "stale"
+    if wanted is None or version != wanted:
+        return "stale"
+    # What parts there are was counted; the rest, and only if all of it is gone, is as the jacobian says.
+    if not sum(status.outcomes[name] for name in ("ok", "empty", "failed")):
+        status.outcomes.update(Counter(o.status for o in outcomes))
+        status.outcomes["pending"] -= len(outcomes)
+        status.failures += [o for o in outcomes if o.status == "failed"]
+    return "ready"

@@ -48,13 +48,13 @@ def jacobian(
         engine, meteorology = transport_engine.open().version, meteorology_of(store.store, scene)
         shards = planned(scene, meteorology, engine, SHARDS)
         path = scratch / "jacobian.nc"
-        attributes = {"meteorology_digest": meteorology, "transport_engine": engine}
         particles = trajectories_version(scene, meteorology, engine)
+        version = jacobian_version(scene, footprints_version(scene, particles))
+        attributes = {"meteorology_digest": meteorology, "transport_engine": engine, "stilt_version": version}
         if background is not None and background[1] != background_version(scene, particles):
             raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
         table = None if background is None else background[0]
         report = build_jacobian(scene, shards, footprints.folder, path, attributes, table)
-        version = jacobian_version(scene, footprints_version(scene, particles))
         cells = scene.footprint.grid.ny * scene.footprint.grid.nx
         yield dg.Output(
             path,

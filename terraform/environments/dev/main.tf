@@ -6,6 +6,7 @@ module "platform" {
   project     = var.project
   region      = var.region
   max_cores   = var.max_cores
+  spot_family = var.spot_family
   ingress     = var.ingress
 
   database_password         = var.database_password
@@ -19,9 +20,9 @@ module "platform" {
   billing_account   = var.billing_account
   monthly_budget    = var.monthly_budget
 
-  location  = "${var.region}-a"
-  core      = { machine_type = "e2-standard-2", disk_gb = 100, min = 1, max = 3 }
-  database  = { tier = "db-g1-small", max_connections = 150, point_in_time_recovery = false, retained_backups = 3 }
+  location  = "${var.region}-b" # the one letter every region has
+  core      = { machine_type = "e2-standard-2", disk_gb = 150, min = 1, max = 3 }
+  database  = { tier = "db-g1-small", max_connections = 100, point_in_time_recovery = false, retained_backups = 3 }
   protected = false
   flow_logs = false
 }

@@ -17,6 +17,12 @@ variable "max_cores" {
   default     = 50
 }
 
+variable "spot_family" {
+  description = "Machines of the spot pools, without their number of cores; n2d-standard has four times the memory."
+  type        = string
+  default     = "n2d-highcpu"
+}
+
 variable "database_password" {
   description = "Made up by terraform/apply, and used when database_password_version is raised."
   type        = string

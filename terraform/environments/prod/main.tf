@@ -7,6 +7,7 @@ module "platform" {
   project     = var.project
   region      = var.region
   max_cores   = var.max_cores
+  spot_family = var.spot_family
   ingress     = var.ingress
 
   database_password         = var.database_password
@@ -22,7 +23,7 @@ module "platform" {
 
   location  = var.region
   core      = { machine_type = "e2-standard-4", disk_gb = 200, min = 2, max = 12 }
-  database  = { tier = "db-custom-2-7680", max_connections = 900, point_in_time_recovery = true, retained_backups = 14 }
+  database  = { tier = "db-custom-2-7680", max_connections = 500, point_in_time_recovery = true, retained_backups = 14 }
   protected = true
   flow_logs = true
 }

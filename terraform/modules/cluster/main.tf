@@ -2,11 +2,12 @@
 
 locals {
   # Two sizes of machine, so that a small scene does not have a large one made for it. Together never more than max_cores.
+  # Disks hold what a pod of all the machine's cores asks for at 1000 particles and 72 h (stilt_dagster/cluster/sizes.py).
   small_nodes = min(2, floor(var.max_cores / 8))
   large_nodes = floor((var.max_cores - 8 * local.small_nodes) / 32)
   spot_pools = {
     small = { machine_type = "${var.spot_family}-8", nodes = local.small_nodes, disk_gb = 50 }
-    large = { machine_type = "${var.spot_family}-32", nodes = local.large_nodes, disk_gb = 100 }
+    large = { machine_type = "${var.spot_family}-32", nodes = local.large_nodes, disk_gb = 150 }
   }
 }
 
@@ -24,7 +25,7 @@ resource "google_project_iam_member" "nodes" {
 resource "google_container_cluster" "this" {
   #checkov:skip=CKV_GCP_12:Dataplane V2 holds network policies; the add-on asked for is the one before it
   #checkov:skip=CKV_GCP_65:RBAC by Google Groups needs a Workspace domain; rights inside are three service accounts'
-  #checkov:skip=CKV_GCP_66:images are pinned by digest, and their signatures checked by the deploy; an attestor would be one more key
+  #checkov:skip=CKV_GCP_66:images are pinned by digest, and their signatures checked where they are deployed from; an attestor would be one more key
   #checkov:skip=CKV_GCP_20:the control plane has no public address to restrict; its name is guarded by IAM
   name                = var.name
   location            = var.location

@@ -17,3 +17,8 @@ output "node_member" {
   description = "The nodes' identity, for what they may pull."
   value       = google_service_account.nodes.member
 }
+
+output "workload_pool" {
+  description = "What pods' identities are named by; there is none before a project's first cluster."
+  value       = google_container_cluster.this.workload_identity_config[0].workload_pool
+}

@@ -24,14 +24,13 @@ variable "subnetwork" {
 }
 
 variable "core" {
-  description = "The core pool: machine, disk (a pod that cuts 24 h of HRRR asks for 46 GiB, and GKE lends half of a disk), nodes in all."
+  description = "The core pool: machine, disk (a pod that cuts 24 h of HRRR asks for 46 GiB, and GKE lends less than half of a disk), nodes in all."
   type        = object({ machine_type = string, disk_gb = number, min = number, max = number })
 }
 
 variable "spot_family" {
   description = "Machines of the spot pools, without their number of cores; x86-64, as hycs_std is."
   type        = string
-  default     = "n2d-highcpu"
   validation {
     condition     = !can(regex("^(t2a|c4a|n4a|a4x)", var.spot_family))
     error_message = "spot_family: hycs_std runs on x86-64, and this family is ARM: choose another, such as n2d-highcpu."

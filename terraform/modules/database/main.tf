@@ -3,7 +3,7 @@
 resource "google_sql_database_instance" "this" {
   #checkov:skip=CKV_GCP_6:ENCRYPTED_ONLY refuses what is not encrypted; a client certificate would be one more secret in each pod
   #checkov:skip=CKV2_GCP_13:the duration of every statement is a log line for each of a run's hundred events
-  #checkov:skip=CKV_GCP_111:statement text would put metadata of runs into logs; connections, locks and errors are logged
+  #checkov:skip=CKV_GCP_111:text of every statement would put metadata of runs into logs; that of failed ones is there, and connections, locks, errors
   name                = var.name
   region              = var.region
   database_version    = "POSTGRES_18"

@@ -14,12 +14,12 @@ variable "network" {
 }
 
 variable "tier" {
-  description = "Machine: a connection takes some 10 MB."
+  description = "Machine."
   type        = string
 }
 
 variable "max_connections" {
-  description = "Connections: four a run, and 40 for webserver, daemon and code server."
+  description = "Connections: two a run, and 40 for webserver, daemon and code server; 10 MB each."
   type        = number
 }
 

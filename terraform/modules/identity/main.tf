@@ -2,7 +2,7 @@
 
 locals {
   pod = { for name in ["web", "daemon", "code", "run", "secrets"] : name =>
-    "principal://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/stilt/sa/stilt-${name}"
+    "principal://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${var.workload_pool}/subject/ns/stilt/sa/stilt-${name}"
   }
   objects = "projects/_/buckets/${var.bucket}/objects"
 
@@ -101,7 +101,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   attribute_mapping = {
     "google.subject" = "assertion.sub"
   }
-  attribute_condition = join(" || ", [for subject in values(local.github) : "assertion.sub == \"${subject}\""])
+  attribute_condition = join(" || ", [for who, subject in local.github : "(assertion.sub == \"${subject}\" && ${local.github_when[who]})"])
   oidc {
     issuer_uri = "https://token.actions.githubusercontent.com"
   }
@@ -113,6 +113,11 @@ locals {
   github = var.github_repository == "" ? {} : {
     deploy = "repo:${var.github_repository}:environment:${var.environment}"
     plan   = "repo:${var.github_repository}:environment:${var.environment}-plan"
+  }
+  # Said here too, lest a branch's own workflow be let in where the environment's rules are not set.
+  github_when = {
+    deploy = "assertion.ref == \"refs/heads/main\""
+    plan   = "assertion.event_name == \"pull_request\""
   }
   github_roles = {
     deploy = ["roles/container.developer"]
@@ -141,6 +146,24 @@ resource "google_project_iam_member" "github" {
   project = var.project
   role    = each.value.role
   member  = google_service_account.github[each.value.who].member
+}
+
+# What container.developer leaves out of what a chart has. Kubernetes lets nobody give rights they have not themselves.
+resource "google_project_iam_custom_role" "chart" {
+  count       = length(local.github) > 0 ? 1 : 0
+  role_id     = replace("${var.name}_chart", "-", "_")
+  title       = "${var.name}: roles and priorities of the chart"
+  description = "Beside roles/container.developer, for deploys."
+  permissions = [for pair in setproduct(["roles", "roleBindings", "priorityClasses"], ["create", "delete", "get", "list", "update"]) :
+    "container.${pair[0]}.${pair[1]}"
+  ]
+}
+
+resource "google_project_iam_member" "chart" {
+  count   = length(google_project_iam_custom_role.chart)
+  project = var.project
+  role    = google_project_iam_custom_role.chart[0].name
+  member  = google_service_account.github["deploy"].member
 }
 
 resource "google_artifact_registry_repository_iam_member" "deploy" {

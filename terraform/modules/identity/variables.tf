@@ -8,6 +8,11 @@ variable "project_number" {
   type        = string
 }
 
+variable "workload_pool" {
+  description = "The cluster's pool of identities; a right of one of its accounts cannot be given before there is a cluster."
+  type        = string
+}
+
 variable "name" {
   description = "Of the platform, with its environment."
   type        = string

@@ -1,7 +1,15 @@
 # All of one environment. What dev and prod have otherwise is in environments/.
 
+# Of an empty project: what Terraform asks about the project, and about each service, goes through this one.
+resource "google_project_service" "first" {
+  project            = var.project
+  service            = "cloudresourcemanager.googleapis.com"
+  disable_on_destroy = false
+}
+
 data "google_project" "this" {
   project_id = var.project
+  depends_on = [google_project_service.first]
 }
 
 locals {
@@ -11,12 +19,13 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "billingbudgets", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials",
+    "artifactregistry", "billingbudgets", "compute", "container", "iam", "iamcredentials",
     "logging", "monitoring", "secretmanager", "servicenetworking", "sqladmin", "storage", "sts",
   ])
   project            = var.project
   service            = "${each.value}.googleapis.com"
   disable_on_destroy = false # something else may use it
+  depends_on         = [google_project_service.first]
 }
 
 module "network" {
@@ -29,17 +38,19 @@ module "network" {
 }
 
 module "cluster" {
-  source     = "../cluster"
-  project    = var.project
-  name       = local.name
-  location   = var.location
-  network    = module.network.network
-  subnetwork = module.network.subnetwork
-  core       = var.core
-  max_cores  = var.max_cores
-  ingress    = var.ingress
-  protected  = var.protected
-  labels     = local.labels
+  source      = "../cluster"
+  project     = var.project
+  name        = local.name
+  location    = var.location
+  network     = module.network.network
+  subnetwork  = module.network.subnetwork
+  core        = var.core
+  max_cores   = var.max_cores
+  spot_family = var.spot_family
+  ingress     = var.ingress
+  protected   = var.protected
+  labels      = local.labels
+  depends_on  = [google_project_service.this]
 }
 
 module "database" {
@@ -56,6 +67,7 @@ module "database" {
   secret_reader          = module.identity.secret_reader
   protected              = var.protected
   labels                 = local.labels
+  depends_on             = [google_project_service.this]
 }
 
 module "storage" {
@@ -79,6 +91,7 @@ module "identity" {
   source            = "../identity"
   project           = var.project
   project_number    = data.google_project.this.number
+  workload_pool     = module.cluster.workload_pool
   name              = local.name
   environment       = var.environment
   region            = var.region
@@ -89,6 +102,7 @@ module "identity" {
   run_buckets       = var.run_buckets
   operators         = var.operators
   github_repository = var.github_repository
+  depends_on        = [google_project_service.this]
 }
 
 module "alerts" {

@@ -32,6 +32,11 @@ variable "max_cores" {
   type        = number
 }
 
+variable "spot_family" {
+  description = "Machines of the spot pools, without their number of cores."
+  type        = string
+}
+
 variable "database" {
   description = "The database's size and backups."
   type = object({

@@ -24,6 +24,8 @@ resource "google_storage_bucket" "this" {
       condition {
         age            = lifecycle_rule.value
         matches_prefix = [lifecycle_rule.key]
+        # Of an aggregate its data alone: what it was made of says which results are still of this day's scene.
+        matches_suffix = lifecycle_rule.key == "store/meteorology_aggregate/" ? [".arl"] : []
       }
     }
   }
