@@ -36,6 +36,8 @@ class Postgres:
         Where it listens, at all times.
     url : str
         For SQLAlchemy, with psycopg2, which is what Dagster uses.
+    programs : Path
+        Directory of pg_dump and the like.
 
     Raises
     ------
@@ -53,7 +55,7 @@ class Postgres:
         self._account = pwd.getpwnam(_ACCOUNT).pw_uid if os.geteuid() == 0 else None
         if self._account is not None:
             os.chown(self._directory, self._account, self._account)
-        self._programs = self._reachable(installed)
+        self.programs = self._reachable(installed)
         self._process: Process | None = None
 
     def __enter__(self) -> Postgres:
@@ -83,7 +85,7 @@ class Postgres:
             "fsync": "off",  # data survives the server's death, and need not survive the machine's
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = [str(self._programs / "postgres"), "-D", str(self._data), *options]
+        command = [str(self.programs / "postgres"), "-D", str(self._data), *options]
         self._process = Process(command, self._directory / "log", cwd=self._directory, user=self._account)
         wait_for("Postgres", self._answers)
         if new:
@@ -145,7 +147,7 @@ class Postgres:
         secret = self._directory / "password"
         secret.write_text(self._password)
         command = [
-            str(self._programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--auth", "scram-sha-256",
+            str(self.programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--auth", "scram-sha-256",
             "--pwfile", str(secret), "--encoding", "UTF8", "--locale", "C", "--no-sync",
         ]  # fmt: skip
         with (self._directory / "initdb.log").open("wb") as log:
