@@ -100,7 +100,8 @@ def test_what_is_mounted_is_only_read(production: Production) -> None:
     seen = 0
     for volumes in (production.node.directory / "pods").glob("*/volumes"):
         for name in expected.keys() & {v.name for v in volumes.iterdir()}:
-            assert {p.name for p in (volumes / name).iterdir()} == expected[name]
+            # Dagster's webserver makes places for telemetry, which is off; where it cannot, it does without.
+            assert {p.name for p in (volumes / name).iterdir()} - {"logs", ".logs_queue"} == expected[name]
             seen += 1
     assert seen >= 3
 
