@@ -356,17 +356,15 @@ def test_a_first_apply_has_an_order(places: dict[str, Path]) -> None:
     assert not [n for n in rights if cluster not in below(n)]
 
 
-def test_dev_and_prod_differ_in_what_their_files_say() -> None:
-    def said(environment: str, name: str) -> list[str]:
-        return (TERRAFORM / "environments" / environment / name).read_text().splitlines()
-
-    dev, prod = (set(said(e, "main.tf")) for e in ENVIRONMENTS)
+def test_dev_and_prod_differ_in_what_their_main_files_say() -> None:
+    folders = [TERRAFORM / "environments" / environment for environment in ENVIRONMENTS]
+    dev, prod = (set((folder / "main.tf").read_text().splitlines()) for folder in folders)
     keys = {line.split("=")[0].strip() for line in dev ^ prod if not line.startswith("#")}
-    assert keys == {"environment", "location", "core", "database", "protected", "flow_logs"}
-    assert said("dev", "outputs.tf") == said("prod", "outputs.tf")
-    for name, differs in (("variables.tf", r"  default     = \d+"), ("versions.tf", r'    prefix = "\w+"')):
-        pairs = list(zip(said("dev", name), said("prod", name), strict=True))
-        assert all(re.fullmatch(differs, side) for pair in pairs if len(set(pair)) > 1 for side in pair), name
+    sizes = {"location", "core", "max_cores", "database", "protected", "flow_logs", "monthly_budget"}
+    assert keys == {"environment", *sizes}
+    for folder in folders:
+        own = {file.name for file in folder.glob("*.tf") if not file.is_symlink()}
+        assert own == {"main.tf"}, "all else they have in common"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

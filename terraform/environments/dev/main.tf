@@ -5,7 +5,7 @@ module "platform" {
   environment = "dev"
   project     = var.project
   region      = var.region
-  max_cores   = var.max_cores
+  max_cores   = coalesce(var.max_cores, 50)
   spot_family = var.spot_family
   ingress     = var.ingress
 
@@ -18,7 +18,7 @@ module "platform" {
   github_repository = var.github_repository
   alert_emails      = var.alert_emails
   billing_account   = var.billing_account
-  monthly_budget    = var.monthly_budget
+  monthly_budget    = coalesce(var.monthly_budget, 300)
 
   location  = "${var.region}-b" # the one letter every region has
   core      = { machine_type = "e2-standard-2", disk_gb = 150, min = 1, max = 3 }

@@ -6,7 +6,7 @@ module "platform" {
   environment = "prod"
   project     = var.project
   region      = var.region
-  max_cores   = var.max_cores
+  max_cores   = coalesce(var.max_cores, 500)
   spot_family = var.spot_family
   ingress     = var.ingress
 
@@ -19,7 +19,7 @@ module "platform" {
   github_repository = var.github_repository
   alert_emails      = var.alert_emails
   billing_account   = var.billing_account
-  monthly_budget    = var.monthly_budget
+  monthly_budget    = coalesce(var.monthly_budget, 3000)
 
   location  = var.region
   core      = { machine_type = "e2-standard-4", disk_gb = 200, min = 2, max = 12 }
