@@ -47,7 +47,10 @@ def _look(root: h5py.Group) -> str | None:
             if seen > _MAX_OBJECTS:
                 return f"it has more than {_MAX_OBJECTS} groups and variables"
             where = f"{group.name.rstrip('/')}/{name}".removeprefix("/")
-            link = group.get(name, getlink=True)
+            try:
+                link = group.get(name, getlink=True)
+            except TypeError:
+                return f"{where!r} is a link of a kind of its own"
             if isinstance(link, h5py.ExternalLink):
                 return f"{where!r} is a link into another file"
             if isinstance(link, h5py.SoftLink):
