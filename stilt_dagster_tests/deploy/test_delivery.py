@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from kubernetes import client
 
-from stilt_dagster_tests.conftest import ROOT
+from stilt_dagster_tests.conftest import ROOT, deep_merge
+from stilt_dagster_tests.deploy.golden import terraform_values
+from stilt_dagster_tests.harness.control_plane import ControlPlane
+from stilt_dagster_tests.harness.helm import helm_binary
+from stilt_dagster_tests.harness.process_node import ProcessNode
+from stilt_dagster_tests.harness.processes import Unavailable
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROGRAMS = Path(sys.executable).parent
@@ -66,3 +75,81 @@ def test_a_deploy_that_cannot_be(arguments: list[str], says: str, tmp_path: Path
     [line] = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert says in line
+
+
+# -- a deploy, but for the cloud -----------------------------------------------------------------------------------
+
+#: What terraform and gcloud would say. Everything else is real: helm, kubectl, the API server, pods that start.
+TERRAFORM = """#!/bin/bash
+case ${!#} in
+  helm_values) cat "$FAKES/helm_values.json" ;;
+  registry) echo '"registry.test/project/stilt"' ;;
+  cluster) echo '{"name": "stilt-dev", "location": "here", "project": "project"}' ;;
+esac
+"""
+GCLOUD = """#!/bin/bash
+echo "$*" >>"$FAKES/gcloud.log"
+case $* in
+  *get-credentials*) cp "$FAKES/kubeconfig" "$KUBECONFIG" ;;
+  *"images describe"*) [[ $* == *":$(cat "$FAKES/commit") "* ]] && echo "sha256:$(cat "$FAKES/digest")" ;;
+esac
+"""
+#: The image's programs: what stays stays, a migration ends.
+PROGRAM = '#!/bin/bash\n[[ $* == "instance migrate" ]] && exit 0\nexec sleep 3600\n'
+
+
+@pytest.mark.cluster
+def test_a_commit_is_deployed_and_taken_back(tmp_path: Path) -> None:
+    try:
+        tools = helm_binary().parent
+        plane = ControlPlane(tmp_path / "plane")
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    fakes, programs = tmp_path / "fakes", tmp_path / "programs"
+    for folder, files in (
+        (fakes, {"terraform": TERRAFORM, "gcloud": GCLOUD}),
+        (programs, dict.fromkeys(("dagster", "dagster-daemon", "dagster-webserver"), PROGRAM)),
+    ):
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+    values = {k: v for k, v in terraform_values("dev").items() if k != "images"}
+    (fakes / "helm_values.json").write_text(json.dumps(deep_merge(values, {"database": {"secret": ""}})))
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    (fakes / "commit").write_text(commit)
+    path = os.pathsep.join([str(fakes), str(tools), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "FAKES": str(fakes), "HELM_DATA_HOME": str(tools)}
+
+    def deploy(*arguments: str, digest: str = "a") -> subprocess.CompletedProcess[str]:
+        (fakes / "digest").write_text(digest * 64)
+        command = [ROOT / "deploy" / "deploy", "dev", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+    node = {"cpu": "4", "env": {"PATH": os.pathsep.join([str(programs), os.environ["PATH"]])}}
+    with plane, ProcessNode(plane.kubeconfig, directory=tmp_path / "node", **node):
+        shutil.copyfile(plane.kubeconfig, fakes / "kubeconfig")
+        core, apps = client.CoreV1Api(plane.client()), client.AppsV1Api(plane.client())
+        core.create_namespace({"metadata": {"name": "stilt"}})
+        secret = {"metadata": {"name": "stilt-postgres"}, "stringData": {"DAGSTER_POSTGRES_PASSWORD": "planted"}}
+        core.create_namespaced_secret("stilt", secret)
+
+        def running() -> str:
+            [container] = apps.read_namespaced_deployment("stilt-web", "stilt").spec.template.spec.containers
+            return container.image.rpartition(":")[2][0]
+
+        done = deploy()
+        assert done.returncode == 0, done.stderr
+        assert running() == "a"
+        labels = core.read_namespace("stilt").metadata.labels
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        assert apps.read_namespaced_deployment("stilt-web", "stilt").status.ready_replicas == 1
+        done = deploy(commit, digest="b")  # an upgrade: the migration runs first
+        assert done.returncode == 0, done.stderr
+        assert running() == "b"
+        done = deploy("--rollback")
+        assert done.returncode == 0, done.stderr
+        assert running() == "a"
+        refused = deploy("no-such-commit")
+        assert (refused.returncode, refused.stderr.strip()) == (2, "error: no-such-commit is no commit")
+    assert "planted" not in (fakes / "gcloud.log").read_text()

