@@ -33,15 +33,17 @@ from sqlalchemy import event as sql_event
 from sqlalchemy.engine import Engine
 
 from benchmarks.played_pods import Killed, Life, PlayedNodes, Player, Recording, pooled
-from stilt_dagster.chain import next_steps, read_record
-from stilt_dagster.cluster.runs import ORDER, load_of
-from stilt_dagster.cluster.sizes import Load, pods_for, size_of
+from stilt_dagster.automation.due import next_steps, read_record
+from stilt_dagster.automation.scene_sensor import advance_scenes
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
-from stilt_dagster.partitions import register_scene
-from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.kubernetes.pod_sizes import Load, pods_for, size_of
+from stilt_dagster.kubernetes.run_coverage import ORDER, load_of
+from stilt_dagster.operations.register import register_scene
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.science.batches import plan
-from stilt_dagster.science.receptors import SHARDS
-from stilt_dagster.science.scene import Scene, make_scene
+from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.scenes.receptors import SHARDS
+from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import (
     footprints_version,
     jacobian_version,
@@ -49,7 +51,6 @@ from stilt_dagster.science.versions import (
     receptors_version,
     trajectories_version,
 )
-from stilt_dagster.sensors import carry_on
 from stilt_dagster_tests.harness.processes import wait_for
 from stilt_dagster_tests.harness.production import NAMESPACE, Production
 
@@ -378,10 +379,10 @@ def orchestration(args: argparse.Namespace) -> None:
                 print(f"{scene.id}: {pods_for(load)} pods by plan", flush=True)
             pods = len(nodes.lives)
             begin = Usage()
-            one.production.switch("carry_on", on=True)
+            one.production.switch("advance_scenes", on=True)
             finish(one, [s.id for s in scenes], args.patience * 6)
             end = Usage()
-            one.production.switch("carry_on", on=False)
+            one.production.switch("advance_scenes", on=False)
             time.sleep(3)
             n, seconds = len(nodes.lives) - pods, end.at - begin.at
             spent = end.since(begin)
@@ -389,10 +390,10 @@ def orchestration(args: argparse.Namespace) -> None:
                 (k, v, round(v - rest[k] * seconds, 2), round(v / n, 3), round((v - rest[k] * seconds) / n, 3))
                 for k, v in sorted(spent.items())
             ]
-            title = f"CPU of {n} pods carry_on asked for, {seconds:.0f} s; net of what idling takes"
+            title = f"CPU of {n} pods advance_scenes asked for, {seconds:.0f} s; net of what idling takes"
             table(title, rows, ("", "s", "net", "a pod", "net a pod"))
             table("CPU idle, cores", [(k, round(v, 4)) for k, v in sorted(rest.items())])
-            table("Event rows, with carry_on", by_asset(one, [s.id for s in scenes]), head)
+            table("Event rows, with advance_scenes", by_asset(one, [s.id for s in scenes]), head)
             shown = sorted(one.rows("thousand-0"), key=lambda row: -row[2])[:12]
             table("Rows of a scene of 1,000 receptors, the most", shown, ("asset", "type", "rows"))
             tick_cost(one, [s.id for s in scenes])
@@ -431,7 +432,7 @@ class Statements:
 
 
 def tick_cost(one: Bench, scenes: Sequence[str], ticks: int = 4) -> None:
-    """Print what ticks of carry_on cost, from the first, which has everything before it."""
+    """Print what ticks of advance_scenes cost, from the first, which has everything before it."""
     cursor: str | None = None
     rows: list[tuple[object, ...]] = []
     for k in range(ticks):
@@ -440,7 +441,7 @@ def tick_cost(one: Bench, scenes: Sequence[str], ticks: int = 4) -> None:
             dg.build_sensor_context(instance=one.instance, cursor=cursor) as context,
         ):
             wall, cpu = time.monotonic(), time.process_time()
-            result = carry_on(
+            result = advance_scenes(
                 context,
                 store=StoreResource(url=one.production.settings["STILT_STORE"]),
                 transport_engine=TransportEngine(),
@@ -451,7 +452,7 @@ def tick_cost(one: Bench, scenes: Sequence[str], ticks: int = 4) -> None:
         asked = len(result.run_requests or ())
         rows.append((k + 1, round(spent[0], 2), round(spent[1], 2), statements.n, asked))
     registered = len(one.instance.get_dynamic_partitions("scenes"))
-    table(f"Ticks of carry_on, {registered} scenes", rows, ("tick", "s", "CPU s", "statements", "runs asked for"))
+    table(f"Ticks of advance_scenes, {registered} scenes", rows, ("tick", "s", "CPU s", "statements", "runs asked for"))
 
 
 def backfill(args: argparse.Namespace) -> None:

@@ -37,8 +37,8 @@ import numpy as np
 import yaml
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
-from stilt_dagster.science.footprints import FootprintFile
-from stilt_dagster.science.particles import ParticleFile
+from stilt_dagster.science.footprints.footprint_files import FootprintFile
+from stilt_dagster.science.transport.particle_files import ParticleFile
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer
 
 SCENE = "faults"

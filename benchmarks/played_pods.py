@@ -24,7 +24,7 @@ from dagster._serdes import deserialize_value, serialize_value
 from kubernetes import client, config
 from sqlalchemy import create_engine
 
-from stilt_dagster.cluster.runs import coverage
+from stilt_dagster.kubernetes.run_coverage import coverage
 
 _TIMEOUT = (5, 60)
 _OUTAGE = (client.ApiException, urllib3.exceptions.HTTPError, OSError, ValueError)

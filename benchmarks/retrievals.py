@@ -21,10 +21,10 @@ import yaml
 from netCDF4 import Dataset
 from stilt.observations.readers import read_tropomi_ch4
 
-from stilt_dagster.intake import Source, load_sources, scan
+from stilt_dagster.operations.ingest.scan import Source, load_sources, scan
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import read_granule
-from stilt_dagster.science.selection import Area
+from stilt_dagster.science.scenes.retrieval_settings import Area
 from stilt_dagster_tests.conftest import SCENE
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 

@@ -25,14 +25,14 @@ from pathlib import Path
 import yaml
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
-from stilt_dagster.science.receptors import Receptor
+from stilt_dagster.science.scenes.receptors import Receptor
 
 _RUN = """
 import json, resource, sys, warnings
 warnings.filterwarnings("ignore")
 import dagster as dg
 from stilt_dagster.resources.store import Store
-from stilt_dagster.runs import run_scene
+from stilt_dagster.operations.run import run_scene
 from stilt_dagster.settings import store_url
 run_scene(dg.DagsterInstance.get(), Store(store_url()), sys.argv[1])
 own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -91,8 +91,8 @@ def bare(directory: Path, name: str) -> float:
     """Return the CPU seconds a receptor of hycs_std alone, run as R STILT and pystilt run it, one a core."""
     from stilt.transport.hysplit import write_inputs
 
-    from stilt_dagster.science.hysplit import _release
-    from stilt_dagster.science.scene import Scene
+    from stilt_dagster.science.scenes.spec import Scene
+    from stilt_dagster.science.transport.hysplit import _release
 
     spec = Scene.from_json((directory / f"store/scenes/{name}.json").read_text())
     met = directory / f"store/meteorology_aggregate/{name}.arl"
@@ -113,9 +113,9 @@ def bare(directory: Path, name: str) -> float:
 
 def gridding(directory: Path, name: str) -> float:
     """Return the CPU seconds of one footprint, warm."""
-    from stilt_dagster.science.gridding import calculate_footprint
-    from stilt_dagster.science.particles import ParticleFile, positions
-    from stilt_dagster.science.scene import Scene
+    from stilt_dagster.science.footprints.gridding import calculate_footprint
+    from stilt_dagster.science.scenes.spec import Scene
+    from stilt_dagster.science.transport.particle_files import ParticleFile, positions
 
     spec = Scene.from_json((directory / f"store/scenes/{name}.json").read_text())
     part = sorted((directory / "store/trajectories" / name).glob("*/part-*.parquet"))[0]

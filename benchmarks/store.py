@@ -20,8 +20,9 @@ import dagster as dg
 import pytest
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
-from stilt_dagster.resources import Store, TransportEngine
-from stilt_dagster.status import scene_status
+from stilt_dagster.operations.status import scene_status
+from stilt_dagster.resources import Store
+from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster_tests.assets.test_runs import Bench
 from stilt_dagster_tests.harness.gcs import Call, GcsServer, use
 

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from stilt_dagster.assets import ASSETS
+from stilt_dagster.automation import SCHEDULES, SENSORS, retrieval_sensors
 from stilt_dagster.checks import CHECKS
 from stilt_dagster.io_managers import (
     ArlIOManager,
@@ -21,10 +22,7 @@ from stilt_dagster.io_managers import (
     ReceptorIOManager,
 )
 from stilt_dagster.jobs import JOBS
-from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
-from stilt_dagster.retrieval_sensors import retrieval_sensors
-from stilt_dagster.schedules import SCHEDULES
-from stilt_dagster.sensors import SENSORS
+from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
 from stilt_dagster.settings import meteorology_root, store_url
 
 

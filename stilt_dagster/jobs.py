@@ -6,12 +6,13 @@ import dagster as dg
 from pydantic import Field
 
 from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
-from stilt_dagster.failures import explained
-from stilt_dagster.intake import retrieve
-from stilt_dagster.partitions import register_scene, scene_by_shard, scenes
-from stilt_dagster.products import concatenate_scenes, export_rstilt
-from stilt_dagster.resources import StoreResource, TransportEngine
-from stilt_dagster.science.scene import load_scene, parse_scene
+from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
+from stilt_dagster.operations.ingest.granules import retrieve
+from stilt_dagster.operations.register import register_scene
+from stilt_dagster.partitions import scene_by_shard, scenes
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.scenes.loading import load_scene, parse_scene
 
 prepare = dg.define_asset_job(
     "prepare",
@@ -44,7 +45,7 @@ class RegisterConfig(dg.Config):
 @dg.op
 def register(context: dg.OpExecutionContext, config: RegisterConfig, store: StoreResource) -> str:
     """Check a scene's spec, write it to the store, and add its partition."""
-    with explained():
+    with user_errors_as_failures():
         if config.file:
             scene = load_scene(Path(config.file), retrieve)
         else:
@@ -72,7 +73,7 @@ class ConcatConfig(dg.Config):
 @dg.op
 def concatenate(context: dg.OpExecutionContext, config: ConcatConfig, store: StoreResource) -> str:
     """Write the jacobians of several scenes as one."""
-    with explained():
+    with user_errors_as_failures():
         rows, columns = concatenate_scenes(store.store, config.scenes, Path(config.output))
     context.log.info(f"{config.output}: {rows} observations, {columns} columns")
     return config.output
@@ -99,9 +100,8 @@ def export(
     context: dg.OpExecutionContext, config: ExportConfig, store: StoreResource, transport_engine: TransportEngine
 ) -> int:
     """Write a scene's particles and footprints as R STILT lays out its own."""
-    with explained():
-        version = transport_engine.open().version
-        return export_rstilt(store.store, config.scene, version, Path(config.directory))
+    with user_errors_as_failures():
+        return export_rstilt(open_scene(store, transport_engine, config.scene), Path(config.directory))
 
 
 @dg.job(

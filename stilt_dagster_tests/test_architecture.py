@@ -109,7 +109,7 @@ def test_definitions_are_what_they_were() -> None:
         "jacobian": (scene, ["background", "footprints"]),
     }
     checks = {c.name for c in graph.asset_check_keys}
-    assert checks == {"receptors_are_whole", "every_receptor_succeeded", "matrix_is_sound"}
+    assert checks == {"receptors_are_valid", "every_receptor_succeeded", "jacobian_is_valid"}
     assert {j.name for j in defs.jobs} == {
         "prepare",
         "simulate",
@@ -118,4 +118,4 @@ def test_definitions_are_what_they_were() -> None:
         "concat_jacobians",
         "export_scene",
     }
-    assert {s.name for s in defs.sensors} == {"carry_on", "alert"}
+    assert {s.name for s in defs.sensors} == {"advance_scenes", "alert"}

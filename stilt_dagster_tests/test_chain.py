@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 from dagster._core.storage.dagster_run import RunsFilter
 
-from stilt_dagster.chain import ASSETS, Made, next_steps, read_record
-from stilt_dagster.cluster.sizes import Load
-from stilt_dagster.science.hysplit import TransportSettings
-from stilt_dagster.science.scene import Scene
-from stilt_dagster.sensors import BREAKER, CHAIN_TAG, carry_on
+from stilt_dagster.automation.due import ASSETS, Made, next_steps, read_record
+from stilt_dagster.automation.scene_sensor import BREAKER, CHAIN_TAG, advance_scenes
+from stilt_dagster.kubernetes.pod_sizes import Load
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster_tests.assets.test_runs import QUIET, Bench
 
 #: What a scene without a background goes through.
@@ -45,7 +45,7 @@ class Chain:
             definitions=self.bench.defs,
             resources={k: self.bench.defs.resources[k] for k in ("store", "transport_engine")},
         )
-        result = carry_on(context)
+        result = advance_scenes(context)
         if isinstance(result, dg.SkipReason):
             return []
         self.cursor = result.cursor
@@ -116,14 +116,14 @@ def test_the_chain_stops_when_all_runs_fail(bench: Bench) -> None:
         bench.scene(name=f"scene{k:02d}", meteorology={"pattern": "%Y%m%d_none"})
     chain = Chain(bench)
     chain.settle()
-    failed = Counter(run.status for run in bench.instance.get_runs(RunsFilter(tags={CHAIN_TAG: "carry_on"})))
+    failed = Counter(run.status for run in bench.instance.get_runs(RunsFilter(tags={CHAIN_TAG: "advance_scenes"})))
     assert failed[dg.DagsterRunStatus.FAILURE] >= BREAKER
     bench.scene(name="later")
     context = dg.build_sensor_context(
         instance=bench.instance,
         resources={k: bench.defs.resources[k] for k in ("store", "transport_engine")},
     )
-    skipped = carry_on(context)
+    skipped = advance_scenes(context)
     assert isinstance(skipped, dg.SkipReason)
     assert "ALERT" in str(skipped.skip_message)
 
@@ -135,7 +135,7 @@ def test_a_partition_without_a_spec_is_left_alone(bench: Bench) -> None:
 
 def test_a_registration_that_was_cut_short_is_found_in_turn(bench: Bench) -> None:
     """Killed after the partition was added, before it was noted."""
-    from stilt_dagster.science.scene import make_scene
+    from stilt_dagster.science.scenes.loading import make_scene
     from stilt_dagster_tests.conftest import SCENE, deep_merge
 
     data = deep_merge(SCENE, {"meteorology": {"directory": str(bench.meteorology)}})

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
-from stilt_dagster.science.particles import read_particles
+from stilt_dagster.science.transport.particle_files import read_particles
 from stilt_dagster_tests.conftest import Project
 
 SCENE = "valley-20230715t0920"

@@ -22,12 +22,14 @@ from netCDF4 import Dataset
 
 from stilt_dagster.cli import main
 from stilt_dagster.retrievals import read_granule
-from stilt_dagster.science.background import open_field
-from stilt_dagster.science.concatenate import concatenate
 from stilt_dagster.science.errors import SceneError, UserError
-from stilt_dagster.science.receptors import MAX_RECEPTORS
-from stilt_dagster.science.scene import SCENE_ID, Background, parse_scene
-from stilt_dagster.science.spec import parse_yaml
+from stilt_dagster.science.jacobian.concatenate import concatenate
+from stilt_dagster.science.observations.background import open_field
+from stilt_dagster.science.scenes.loading import parse_scene
+from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS
+from stilt_dagster.science.scenes.settings import Background
+from stilt_dagster.science.scenes.spec import SCENE_ID
+from stilt_dagster.science.validation import parse_yaml
 from stilt_dagster_tests.conftest import ROOT, SCENE, Project, deep_merge
 
 #: Runs what it is given with 4 GiB of address space and a minute of CPU.

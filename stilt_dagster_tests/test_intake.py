@@ -15,13 +15,13 @@ import yaml
 from netCDF4 import Dataset
 
 from stilt_dagster import intake
-from stilt_dagster.intake import Scan, Source, load_sources, scan
-from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.automation.domain_schedule import due_domains
+from stilt_dagster.automation.retrieval_sensors import build_retrieval_sensor
+from stilt_dagster.operations.ingest.scan import Scan, Source, load_sources, scan
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
-from stilt_dagster.retrieval_sensors import build_retrieval_sensor
-from stilt_dagster.schedules import due_domains
-from stilt_dagster.science.scene import Scene
+from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster_tests.conftest import SCENE, Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 

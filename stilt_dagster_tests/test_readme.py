@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stilt_dagster.science.scene import load_scene
+from stilt_dagster.science.scenes.loading import load_scene
 from stilt_dagster_tests.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text()

@@ -4,18 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 import numpy as np
-import pandas as pd
 
-from stilt_dagster.assets.common import meteorology_of, planned
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers import Shards
+from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.partitions import scenes, to_scene
-from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
-from stilt_dagster.science.background import open_field, sample_background
+from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.errors import BackgroundError
-from stilt_dagster.science.meteorology import Window
-from stilt_dagster.science.receptors import SHARDS
-from stilt_dagster.science.versions import background_version, trajectories_version
+from stilt_dagster.science.meteorology.files import Window
 
 
 @dg.asset(
@@ -29,26 +24,29 @@ from stilt_dagster.science.versions import background_version, trajectories_vers
 )
 def background(
     context: dg.AssetExecutionContext,
-    trajectories: Shards,
+    trajectories: str,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
-) -> Iterator[dg.Output[tuple[pd.DataFrame, str] | None]]:
+) -> Iterator[dg.Output[BackgroundTable | None]]:
     """Sample the scene's concentration field where the particles of all shards end."""
-    with explained(), store.store.scratch() as scratch:
-        scene = store.store.scene(context.partition_key)
-        if scene.background is None:
+    with user_errors_as_failures(), store.store.scratch() as scratch:
+        # xarray takes half a second to import, and most scenes name no field.
+        from stilt_dagster.science.observations.background import open_field, sample_background
+
+        scene = open_scene(store, transport_engine, context.partition_key)
+        settings = scene.spec.background
+        if settings is None:
             yield dg.Output(None, metadata={"background": "the scene names no field"})
             return
-        engine, meteorology = transport_engine.open().version, meteorology_of(store.store, scene)
-        found = meteorology_archive.open(scratch / "sources").fetch([scene.background.uri])
+        found = meteorology_archive.open(scratch / "sources").fetch([settings.uri])
         if found is None:
-            raise BackgroundError(f"background {scene.background.uri} does not exist: put it there, or mend the spec")
-        window = Window.of(scene.receptor_list, scene.transport.n_hours)
-        field = open_field(found.path, scene.background, window.first, window.last)
-        table = sample_background(scene, planned(scene, meteorology, engine, SHARDS), trajectories.folder, field)
-        values = table["background"].to_numpy()
-        version = background_version(scene, trajectories_version(scene, meteorology, engine))
+            raise BackgroundError(f"background {settings.uri} does not exist: put it there, or correct the spec")
+        window = Window.of(scene.spec.receptor_list, scene.spec.transport.n_hours)
+        field = open_field(found.path, settings, window.first, window.last)
+        table = sample_background(scene.spec, scene.batches, scene.trajectories, field)
+        values = table.column("background").to_numpy()
+        version = scene.versions.background
         yield dg.Output(
             (table, version),
             data_version=dg.DataVersion(version),
@@ -56,6 +54,6 @@ def background(
                 "receptors": len(table),
                 "with a background": int(np.isfinite(values).sum()),
                 "mean, ppm": float(np.nanmean(values)) if np.isfinite(values).any() else None,
-                "least share of particles inside the field": float(table["background_sampled"].min()),
+                "least share of particles inside the field": float(table.column("background_sampled").to_numpy().min()),
             },
         )

@@ -3,26 +3,17 @@
 import dagster as dg
 import numpy as np
 
-from stilt_dagster.assets.common import (
-    Rerun,
-    RerunConfig,
-    add_shard_metadata,
-    meteorology_of,
-    picture,
-    planned,
-    progress,
-    raise_if_too_many_failed,
-    report_metadata,
-)
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers import Shards
+from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.progress import progress_of
+from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run
-from stilt_dagster.resources import StoreResource, TransportEngine
-from stilt_dagster.science.batches import Batch, Report
-from stilt_dagster.science.footprints import grid_shards
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.footprints.footprints import grid_shards
+from stilt_dagster.science.outcomes import Report
 from stilt_dagster.science.pictures import influence_map
-from stilt_dagster.science.scene import Scene
-from stilt_dagster.science.versions import footprints_version, trajectories_version
+from stilt_dagster.science.scenes.spec import Scene
 
 
 @dg.asset(
@@ -37,38 +28,37 @@ from stilt_dagster.science.versions import footprints_version, trajectories_vers
 def footprints(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    trajectories: Shards,
+    trajectories: str,
     store: StoreResource,
     transport_engine: TransportEngine,
-) -> Shards:
+) -> None:
     """Grid what of the run's shards is missing or was made with other particles or settings."""
-    with explained():
+    with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
-        scene = store.store.scene(scene_id)
-        made = Shards(store.store, "footprints", scene_id)
-        engine, meteorology = transport_engine.open().version, meteorology_of(store.store, scene)
-        shards = planned(scene, meteorology, engine, shard_names)
-        version = footprints_version(scene, trajectories_version(scene, meteorology, engine))
-        context.set_data_version(context.asset_key, dg.DataVersion(version))
-        with store.store.scratch() as scratch, progress(context, "footprints") as tell:
+        scene = open_scene(store, transport_engine, scene_id)
+        shards = scene.batches_of(shard_names)
+        context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.footprints))
+        with store.store.scratch() as scratch, progress_of(context, "footprints") as report_progress:
             report = grid_shards(
                 shards,
-                scene,
-                trajectories.folder,
-                made.folder,
+                scene.spec,
+                scene.trajectories,
+                scene.footprints,
                 scratch,
                 workers=transport_engine.n_workers,
                 rerun=config.rerun is Rerun.all,
-                progress=tell,
+                report_progress=report_progress,
             )
-        add_shard_metadata(context, report_metadata(report), {"footprint sum": _map(scene, report, shards)})
-        raise_if_too_many_failed(scene, report)
-        return made
+        add_shard_metadata(context, report_metadata(report), {"footprint sum": _map(scene.spec, report, shards)})
+        raise_if_too_many_failed(scene.spec, report)
 
 
 def _map(scene: Scene, report: Report, shards: dict[str, list[Batch]]) -> dg.MarkdownMetadataValue:
     """Return a map of the influence on all receptors of the run."""
-    receptors = [r for members in shards.values() for b in members for r in b.receptors]
-    lon, lat = (np.array([v[0] for v in (getattr(r, axis) for r in receptors)]) for axis in ("longitudes", "latitudes"))
-    title = f"{scene.id}: influence on {len(receptors)} receptors, all hours"
+    receptors = [b.receptors for members in shards.values() for b in members]
+    lon, lat = (
+        np.concatenate([getattr(r, axis)[:, 0] for r in receptors] or [np.zeros(0)])
+        for axis in ("longitude", "latitude")
+    )
+    title = f"{scene.id}: influence on {len(lon)} receptors, all hours"
     return picture(influence_map(report.influence, scene.footprint.grid, lon, lat, title))

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import dagster as dg
-import pandas as pd
+import pyarrow as pa
 
-from stilt_dagster.assets.common import check_receptors
-from stilt_dagster.failures import explained
+from stilt_dagster.assets.receptors import check_receptors
 from stilt_dagster.io_managers import Aggregate
 from stilt_dagster.partitions import scenes
-from stilt_dagster.resources import MeteorologyArchive, StoreResource, TransportEngine
-from stilt_dagster.science.meteorology import build_aggregate
+from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.versions import meteorology_version
 
 
@@ -24,13 +24,13 @@ from stilt_dagster.science.versions import meteorology_version
 )
 def meteorology_aggregate(
     context: dg.AssetExecutionContext,
-    receptors: pd.DataFrame,
+    receptors: pa.Table,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
 ) -> Iterator[dg.Output[Aggregate]]:
     """Find, verify, crop and join the meteorology of a scene."""
-    with explained(), store.store.scratch() as scratch:
+    with user_errors_as_failures(), store.store.scratch() as scratch:
         scene = store.store.scene(context.partition_key)
         check_receptors(scene, receptors)
         path = scratch / "aggregate.arl"
@@ -48,7 +48,7 @@ def meteorology_aggregate(
         size = path.stat().st_size
         yield dg.Output(
             Aggregate(path, description),
-            data_version=dg.DataVersion(meteorology_version(description)),
+            data_version=dg.DataVersion(meteorology_version(description.key, description.sha256)),
             metadata={
                 "model": description.model,
                 "times": f"{description.times[0]} to {description.times[-1]} ({len(description.times)})",

@@ -4,14 +4,14 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from stilt_dagster.assets.common import picture
-from stilt_dagster.failures import explained
+from stilt_dagster.assets.metadata import picture
 from stilt_dagster.partitions import scenes
-from stilt_dagster.resources import StoreResource
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.pictures import influence_map
-from stilt_dagster.science.receptor_store import stored_receptors
-from stilt_dagster.science.receptors import receptor_table
-from stilt_dagster.science.scene import Scene
+from stilt_dagster.science.scenes.receptor_table import stored_receptors
+from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import receptors_version
 
 
@@ -25,26 +25,36 @@ from stilt_dagster.science.versions import receptors_version
 )
 def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Table:
     """Make the receptor table of a scene from its spec."""
-    with explained():
+    with user_errors_as_failures():
         scene = store.store.scene(context.partition_key)
-        table = receptor_table(scene.receptor_list)
-        lon, lat = table["longitude"].to_numpy(), table["latitude"].to_numpy()
-        version = receptors_version(scene)
+        some, version = scene.receptor_list, receptors_version(scene)
+        lon, lat = some.longitude[:, 0], some.latitude[:, 0]
+        title = f"{scene.id}: receptors"
         context.set_data_version(context.asset_key, dg.DataVersion(version))
         context.add_output_metadata(
             {
                 **_selection(scene),
-                "receptors": len(table),
-                "first time": f"{table['time'].min():%Y-%m-%d %H:%M} UTC",
-                "last time": f"{table['time'].max():%Y-%m-%d %H:%M} UTC",
+                "receptors": len(some),
+                "first time": f"{some.time.min()} UTC".replace("T", " "),
+                "last time": f"{some.time.max()} UTC".replace("T", " "),
                 "predicted CPU of hycs_std, h": round(scene.predicted_cpu / 3600, 2),
-                "preview": dg.MetadataValue.md(table.head(5).to_string(index=False)),
-                "map": picture(
-                    influence_map(np.zeros((1, 1)), scene.footprint.grid, lon, lat, f"{scene.id}: receptors")
-                ),
+                "preview": dg.MetadataValue.md("\n".join(f"- `{i}`" for i in some.ids[:5])),
+                "map": picture(influence_map(np.zeros((1, 1)), scene.footprint.grid, lon, lat, title)),
             }
         )
-        return stored_receptors(scene, table, version)
+        return stored_receptors(scene, version)
+
+
+def check_receptors(scene: Scene, table: pa.Table) -> None:
+    """Make sure a receptor table is the one of the scene's spec.
+
+    Raises
+    ------
+    IncompleteError
+        If the spec has changed since.
+    """
+    if (table.schema.metadata or {}).get(b"stilt:version", b"").decode() != receptors_version(scene):
+        raise IncompleteError(f"receptors of scene {scene.id} are of an earlier spec: materialize receptors first")
 
 
 def _selection(scene: Scene) -> dict[str, int]:

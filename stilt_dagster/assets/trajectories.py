@@ -1,30 +1,25 @@
 """``trajectories``: the particles of every receptor, simulated by HYSPLIT-STILT."""
 
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from stilt_dagster.assets.common import (
-    Rerun,
-    RerunConfig,
-    add_shard_metadata,
-    check_receptors,
-    picture,
-    planned,
-    progress,
-    raise_if_too_many_failed,
-    report_metadata,
-)
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers import Aggregate, Shards
+from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.progress import progress_of
+from stilt_dagster.assets.receptors import check_receptors
+from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
-from stilt_dagster.resources import StoreResource, TransportEngine
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.particles import positions
 from stilt_dagster.science.pictures import plume
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.trajectories import read_part, removing_damaged, simulate_shards
-from stilt_dagster.science.versions import trajectories_version
+from stilt_dagster.science.transport.particle_files import positions
+from stilt_dagster.science.transport.trajectories import first_particles, simulate_shards
 
 
 @dg.asset(
@@ -43,54 +38,50 @@ from stilt_dagster.science.versions import trajectories_version
 def trajectories(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    receptors: pd.DataFrame,
-    meteorology_aggregate: Aggregate,
+    receptors: pa.Table,
+    meteorology_aggregate: Path,
     store: StoreResource,
     transport_engine: TransportEngine,
-) -> Shards:
+) -> None:
     """Simulate what of the run's shards is missing, failed, or was made with other inputs."""
-    with explained():
+    with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
-        scene = store.store.scene(scene_id)
-        check_receptors(scene, receptors)
-        made = Shards(store.store, "trajectories", scene_id)
         with (
             store.store.scratch() as scratch,
             scratch_directory() as runs,
-            progress(context, "trajectories") as tell,
+            progress_of(context, "trajectories") as report_progress,
         ):
             engine = transport_engine.open(runs)
-            meteorology = meteorology_aggregate.description.sha256
-            shards = planned(scene, meteorology, engine.version, shard_names)
+            scene = StoredScene.load(store.store, scene_id, engine.version)
+            check_receptors(scene.spec, receptors)
+            shards = scene.batches_of(shard_names)
             report = simulate_shards(
                 shards,
-                scene.transport,
-                meteorology_aggregate.path,
+                scene.spec.transport,
+                meteorology_aggregate,
                 engine,
-                made.folder,
+                scene.trajectories,
                 scratch,
                 workers=transport_engine.n_workers,
                 rerun=config.rerun is Rerun.all,
-                progress=tell,
+                report_progress=report_progress,
             )
-        version = trajectories_version(scene, meteorology, engine.version)
-        context.set_data_version(context.asset_key, dg.DataVersion(version))
-        shown = {} if not report.outcomes["ok"] else {"plume": _plume(made, shards)}
+        context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.trajectories))
+        sample = report.sample or first_particles(shards, scene.trajectories)
+        shown = {} if sample is None else {"plume": _plume(shards, *sample)}
         add_shard_metadata(context, {**report_metadata(report), "particle rows": report.rows}, shown)
-        raise_if_too_many_failed(scene, report)
-        return made
+        raise_if_too_many_failed(scene.spec, report)
 
 
-def _plume(made: Shards, shards: dict[str, list[Batch]]) -> dg.MarkdownMetadataValue:
-    """Return a picture of the first receptor's particles."""
-    for batch in (b for members in shards.values() for b in members):
-        part = read_part(made.folder(batch.shard), batch)
-        with removing_damaged(made.folder(batch.shard), batch):
-            first = next(part.tables(("particle", "age", "lon", "lat", "foot")), None) if part else None
-        if first is not None:
-            receptor, table = first
-            _, age, lon, lat, _ = positions(table)
-            some = np.linspace(0, len(age) - 1, min(len(age), 4000)).astype(int)
-            at = next((r.longitudes[0], r.latitudes[0]) for r in batch.receptors if r.id == receptor)
-            return picture(plume(np.abs(age[some]) / 60, lon[some], lat[some], at, f"particles of {receptor}"))
-    raise AssertionError("a shard with an ok receptor has its particles")
+def _plume(shards: dict[str, list[Batch]], receptor: str, table: Any) -> dg.MarkdownMetadataValue:
+    """Return a picture of one receptor's particles."""
+    _, age, lon, lat, _ = positions(table)
+    some = np.linspace(0, len(age) - 1, min(len(age), 4000)).astype(int)
+    at = next(
+        (float(b.receptors.longitude[k, 0]), float(b.receptors.latitude[k, 0]))
+        for members in shards.values()
+        for b in members
+        for k, name in enumerate(b.receptors.ids)
+        if name == receptor
+    )
+    return picture(plume(np.abs(age[some]) / 60, lon[some], lat[some], at, f"particles of {receptor}"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import StoreError
-from stilt_dagster.science.scene import Scene, parse_scene
+from stilt_dagster.science.scenes.loading import parse_scene
+from stilt_dagster.science.scenes.spec import Scene
 
 __all__ = ["Weather", "demo_scene", "make_meteorology"]
 

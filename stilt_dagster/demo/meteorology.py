@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stilt_dagster.science import arl
+from stilt_dagster.science.meteorology import arl
 
 _G, _CP, _R = 9.80665, 1004.0, 287.05
 _KAPPA = _R / _CP

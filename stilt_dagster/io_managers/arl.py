@@ -6,10 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers.scene import missing, scene_of
-from stilt_dagster.resources.store import Store, StoreResource
-from stilt_dagster.science.meteorology import Description
+from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.meteorology.description import Description
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,12 @@ class Aggregate:
     description: Description
 
 
-def read_description(store: Store, scene: str) -> Description | None:
-    """Return what a scene's aggregate is made of, or None if there is none that can be read."""
-    text = store.folder("meteorology_aggregate").read(f"{scene}.json")
-    try:
-        return None if text is None else Description(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
-
-
 class ArlIOManager(dg.ConfigurableIOManager):
     """Keeps an aggregate as an ARL file hycs_std reads, with its description beside it."""
 
     store: StoreResource
 
-    @explained()
+    @user_errors_as_failures()
     def handle_output(self, context: dg.OutputContext, obj: Aggregate) -> None:
         """Write the file, then its description: the one without the other is not an aggregate."""
         scene = scene_of(context)
@@ -43,13 +35,11 @@ class ArlIOManager(dg.ConfigurableIOManager):
         folder.put(obj.path, f"{scene}.arl")
         folder.write(f"{scene}.json", json.dumps(obj.description.to_dict(), indent=1))
 
-    @explained()
-    def load_input(self, context: dg.InputContext) -> Aggregate:
+    @user_errors_as_failures()
+    def load_input(self, context: dg.InputContext) -> Path:
         """Return the file, on this machine."""
         scene = scene_of(context)
-        store = self.store.store
-        description = read_description(store, scene)
-        path = store.folder("meteorology_aggregate").get(f"{scene}.arl")
-        if description is None or path is None:
+        path = self.store.store.folder("meteorology_aggregate").get(f"{scene}.arl")
+        if path is None:
             raise missing("meteorology_aggregate", scene)
-        return Aggregate(path, description)
+        return path

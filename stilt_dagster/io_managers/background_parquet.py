@@ -1,12 +1,16 @@
 """Backgrounds, as Parquet: ``background/<scene>.parquet``, a row a receptor."""
 
 import dagster as dg
-import pandas as pd
+import pyarrow as pa
 
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers.scene import missing, scene_of
-from stilt_dagster.resources.store import StoreResource
-from stilt_dagster.science.background import read_background, write_background
+from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.observations.background_files import read_background, write_background
+
+#: A background, and the version it is of.
+BackgroundTable = tuple[pa.Table, str]
 
 
 class BackgroundIOManager(dg.ConfigurableIOManager):
@@ -14,8 +18,8 @@ class BackgroundIOManager(dg.ConfigurableIOManager):
 
     store: StoreResource
 
-    @explained()
-    def handle_output(self, context: dg.OutputContext, obj: tuple[pd.DataFrame, str] | None) -> None:
+    @user_errors_as_failures()
+    def handle_output(self, context: dg.OutputContext, obj: BackgroundTable | None) -> None:
         """Publish the table."""
         if obj is None:
             return
@@ -23,8 +27,8 @@ class BackgroundIOManager(dg.ConfigurableIOManager):
             write_background(*obj, scratch / "background.parquet")
             self.store.store.folder("background").put(scratch / "background.parquet", f"{scene_of(context)}.parquet")
 
-    @explained()
-    def load_input(self, context: dg.InputContext) -> tuple[pd.DataFrame, str] | None:
+    @user_errors_as_failures()
+    def load_input(self, context: dg.InputContext) -> BackgroundTable | None:
         """Read the table; None for a scene that names no field."""
         scene = scene_of(context)
         if self.store.store.scene(scene).background is None:

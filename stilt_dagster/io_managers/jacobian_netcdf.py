@@ -1,12 +1,13 @@
-"""Jacobians, as NetCDF-4: ``jacobian/<scene>.nc``, see :mod:`stilt_dagster.science.jacobian`."""
+"""Jacobians, as NetCDF-4: ``jacobian/<scene>.nc``, see :mod:`stilt_dagster.science.jacobian.jacobian`."""
 
 from pathlib import Path
 
 import dagster as dg
 
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers.scene import missing, scene_of
-from stilt_dagster.resources.store import StoreResource
+from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import missing
 
 
 class JacobianIOManager(dg.ConfigurableIOManager):
@@ -14,12 +15,12 @@ class JacobianIOManager(dg.ConfigurableIOManager):
 
     store: StoreResource
 
-    @explained()
+    @user_errors_as_failures()
     def handle_output(self, context: dg.OutputContext, obj: Path) -> None:
         """Publish the file."""
         self.store.store.folder("jacobian").put(obj, f"{scene_of(context)}.nc")
 
-    @explained()
+    @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> Path:
         """Return the file, on this machine."""
         scene = scene_of(context)

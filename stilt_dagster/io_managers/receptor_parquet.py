@@ -1,15 +1,15 @@
 """Receptor tables, as Parquet: ``receptors/<scene>.parquet``."""
 
 import dagster as dg
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers.scene import missing, scene_of
-from stilt_dagster.resources.store import StoreResource
+from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import missing
 from stilt_dagster.science.errors import StoreError
-from stilt_dagster.science.receptors import RECEPTOR_COLUMNS
+from stilt_dagster.science.scenes.receptor_table import RECEPTOR_COLUMNS
 
 
 class ReceptorIOManager(dg.ConfigurableIOManager):
@@ -17,7 +17,7 @@ class ReceptorIOManager(dg.ConfigurableIOManager):
 
     store: StoreResource
 
-    @explained()
+    @user_errors_as_failures()
     def handle_output(self, context: dg.OutputContext, obj: pa.Table) -> None:
         """Write the table."""
         store = self.store.store
@@ -29,11 +29,11 @@ class ReceptorIOManager(dg.ConfigurableIOManager):
                 raise StoreError(f"cannot write receptors: {error}; free space, or set STILT_STORE") from error
             store.folder("receptors").put(path, f"{scene_of(context)}.parquet")
 
-    @explained()
-    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Read where and when particles are released."""
+    @user_errors_as_failures()
+    def load_input(self, context: dg.InputContext) -> pa.Table:
+        """Read where and when particles are released; its metadata says what it was made of."""
         scene = scene_of(context)
         path = self.store.store.folder("receptors").get(f"{scene}.parquet")
         if path is None:
             raise missing("receptors", scene)
-        return pd.read_parquet(path, columns=list(RECEPTOR_COLUMNS))
+        return pq.read_table(path, columns=list(RECEPTOR_COLUMNS), use_threads=False)

@@ -3,36 +3,11 @@
 What passes between assets is then not the content but where it is: a run of 100,000 receptors holds a few in memory.
 """
 
-from dataclasses import dataclass
-
 import dagster as dg
 
-from stilt_dagster.failures import explained
-from stilt_dagster.io_managers.scene import scene_of
-from stilt_dagster.resources.store import Folder, Store, StoreResource
-
-
-@dataclass(frozen=True)
-class Shards:
-    """The part files of one asset of a scene.
-
-    Attributes
-    ----------
-    store : Store
-        Where they are.
-    asset : str
-        ``trajectories`` or ``footprints``.
-    scene : str
-        The scene.
-    """
-
-    store: Store
-    asset: str
-    scene: str
-
-    def folder(self, shard: str) -> Folder:
-        """Return the folder of a shard."""
-        return self.store.folder(self.asset, self.scene, shard)
+from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.failures import user_errors_as_failures
 
 
 class ShardsIOManager(dg.ConfigurableIOManager):
@@ -40,12 +15,15 @@ class ShardsIOManager(dg.ConfigurableIOManager):
 
     store: StoreResource
 
-    @explained()
-    def handle_output(self, context: dg.OutputContext, obj: Shards) -> None:
+    @user_errors_as_failures()
+    def handle_output(self, context: dg.OutputContext, obj: None) -> None:
         """Record where the files are."""
-        context.add_output_metadata({"path": dg.MetadataValue.path(str(obj.store.root / obj.asset / obj.scene))})
+        context.add_output_metadata({"path": dg.MetadataValue.path(self._place(context, context.asset_key))})
 
-    @explained()
-    def load_input(self, context: dg.InputContext) -> Shards:
+    @user_errors_as_failures()
+    def load_input(self, context: dg.InputContext) -> str:
         """Return where the files of the upstream asset are."""
-        return Shards(self.store.store, context.asset_key.path[-1], scene_of(context))
+        return self._place(context, context.asset_key)
+
+    def _place(self, context: dg.InputContext | dg.OutputContext, asset: dg.AssetKey) -> str:
+        return str(self.store.store.root / asset.path[-1] / scene_of(context))

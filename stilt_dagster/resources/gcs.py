@@ -1,4 +1,4 @@
-"""Google Cloud Storage: objects written under a precondition, read as they were seen, and tried again in time."""
+"""Google Cloud Storage: objects written under a precondition, read at the generation that was listed, and tried again in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from stilt_dagster.resources.folders import Changed, Seen
+from stilt_dagster.resources.object_folders import ObjectChanged, ObjectState
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
 
 #: What is tried again (429, 5xx, lost connections), after how long, and for how long in all: seconds.
@@ -61,28 +61,28 @@ class GcsObjects:
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
 
-    def _blob(self, name: str, seen: Seen | None = None) -> storage.Blob:
+    def _blob(self, name: str, state: ObjectState | None = None) -> storage.Blob:
         bucket = client().bucket(self._bucket)
-        return bucket.blob(f"{self._prefix}{name}", generation=int(seen.state) if seen else None, chunk_size=None)
+        return bucket.blob(f"{self._prefix}{name}", generation=int(state.version) if state else None, chunk_size=None)
 
-    def list(self) -> dict[str, Seen]:
+    def list(self) -> dict[str, ObjectState]:
         """Return what there is, by name; names below are left out."""
-        with self._explained("list", self.url):
+        with self._store_errors("list", self.url):
             blobs = client().list_blobs(
                 self._bucket, prefix=self._prefix, delimiter="/", fields=_FIELDS, retry=RETRY, timeout=_TIMEOUT
             )
-            return {blob.name.removeprefix(self._prefix): _seen(blob) for blob in blobs}
+            return {blob.name.removeprefix(self._prefix): _state_of(blob) for blob in blobs}
 
-    def look(self, name: str) -> Seen | None:
+    def stat(self, name: str) -> ObjectState | None:
         """Return an object's state, or None if there is none."""
-        with self._explained("read", f"{self.url}/{name}"):
+        with self._store_errors("read", f"{self.url}/{name}"):
             blob = self._blob(name)
             try:
                 blob.reload(retry=RETRY, timeout=_TIMEOUT)
             except api.NotFound:
                 self._check_bucket()
                 return None
-            return _seen(blob)
+            return _state_of(blob)
 
     def _check_bucket(self) -> None:
         """Tell an object that is not there from a bucket that is not."""
@@ -93,18 +93,18 @@ class GcsObjects:
             next(iter(blobs), None)
             _known.add(self._bucket)
 
-    def read(self, name: str, seen: Seen, start: int, stop: int) -> bytes:
+    def read(self, name: str, state: ObjectState, start: int, stop: int) -> bytes:
         """Return bytes *start* to *stop* of one generation.
 
         Raises
         ------
-        Changed
+        ObjectChanged
             If it is replaced.
         """
 
         def fetch() -> bytes:
             # Whole or not at all: a library that goes on where a connection was cut checks no sum.
-            data = self._blob(name, seen).download_as_bytes(
+            data = self._blob(name, state).download_as_bytes(
                 start=start,
                 end=stop - 1,
                 raw_download=True,
@@ -117,33 +117,33 @@ class GcsObjects:
                 raise ConnectionError(f"{len(data)} bytes of {stop - start} arrived")
             return bytes(data)
 
-        with self._explained("read", f"{self.url}/{name}"):
+        with self._store_errors("read", f"{self.url}/{name}"):
             try:
                 return RETRY(fetch)()
             except (api.NotFound, api.RequestRangeNotSatisfiable) as error:
-                raise Changed(f"{self.url}/{name} was replaced while it was read: run it again") from error
+                raise ObjectChanged(f"{self.url}/{name} was replaced while it was read: run it again") from error
 
-    def write(self, name: str, file: BinaryIO, size: int, seen: Seen | None) -> Seen:
-        """Write an object over the generation that was seen of it.
+    def write(self, name: str, file: BinaryIO, size: int, state: ObjectState | None) -> ObjectState:
+        """Write an object over the generation that is known of it.
 
         Another run may have published the name meanwhile. Files of one name are of equal worth, so that this one
         takes the place of the other once more; where a third run comes before it, its file stays.
         """
         checksum = _checksum(file)
-        with self._explained("write", f"{self.url}/{name}"):
+        with self._store_errors("write", f"{self.url}/{name}"):
             for _ in range(2):
                 try:
-                    return self._upload(name, file, size, checksum, seen)
+                    return self._upload(name, file, size, checksum, state)
                 except api.PreconditionFailed:
-                    seen = self.look(name)
+                    state = self.stat(name)
                     # Also what a first try left behind, whose answer was lost.
-                    if seen is not None and (seen.size, seen.crc32c) == (size, checksum):
-                        return seen
-            if seen is None:
+                    if state is not None and (state.size, state.crc32c) == (size, checksum):
+                        return state
+            if state is None:
                 raise StoreUnavailable(f"{self.url}/{name} is removed as often as it is written: run it again")
-            return seen
+            return state
 
-    def _upload(self, name: str, file: BinaryIO, size: int, checksum: str, seen: Seen | None) -> Seen:
+    def _upload(self, name: str, file: BinaryIO, size: int, checksum: str, state: ObjectState | None) -> ObjectState:
         for session in range(1, _SESSIONS + 1):
             blob = self._blob(name)
             blob.chunk_size = _PIECE
@@ -153,7 +153,7 @@ class GcsObjects:
                     file,
                     rewind=True,
                     size=size,
-                    if_generation_match=int(seen.state) if seen else 0,
+                    if_generation_match=int(state.version) if state else 0,
                     checksum="crc32c",
                     crc32c_checksum_value=checksum,
                     retry=RETRY,
@@ -165,18 +165,31 @@ class GcsObjects:
                 if session == _SESSIONS or getattr(error, "code", 410) not in (404, 410):
                     raise
         _known.add(self._bucket)
-        return _seen(blob)
+        return _state_of(blob)
 
     def delete(self, name: str) -> None:
         """Delete an object, if it is there."""
-        with self._explained("remove", f"{self.url}/{name}"):
+        with self._store_errors("remove", f"{self.url}/{name}"):
             try:
                 self._blob(name).delete(retry=RETRY, timeout=_TIMEOUT)
             except api.NotFound:
                 self._check_bucket()
 
+    def delete_all(self) -> int:
+        """Delete all objects of the prefix and below it; return how many there were."""
+        with self._store_errors("remove", self.url):
+            names = [
+                blob.name.removeprefix(self._prefix)
+                for blob in client().list_blobs(
+                    self._bucket, prefix=self._prefix, fields=_FIELDS, retry=RETRY, timeout=_TIMEOUT
+                )
+            ]
+        for name in names:
+            self.delete(name)
+        return len(names)
+
     @contextmanager
-    def _explained(self, action: str, url: str) -> Iterator[None]:
+    def _store_errors(self, action: str, url: str) -> Iterator[None]:
         """Turn what the client says into one line; nothing the store answered is in it."""
         doing = f"cannot {action} {url}"
         try:
@@ -229,8 +242,8 @@ def _unavailable(doing: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{doing}: the store does not answer as it should{tried} ({what}): run it again later")
 
 
-def _seen(blob: storage.Blob) -> Seen:
-    return Seen(int(blob.size or 0), str(blob.generation), blob.crc32c or "")
+def _state_of(blob: storage.Blob) -> ObjectState:
+    return ObjectState(int(blob.size or 0), str(blob.generation), blob.crc32c or "")
 
 
 def _checksum(file: BinaryIO) -> str:

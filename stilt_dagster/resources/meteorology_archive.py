@@ -1,7 +1,6 @@
 """Where meteorology files come from: ``STILT_MET``, a directory a scene names, or NOAA's public archives."""
 
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -9,12 +8,11 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 from upath import UPath
 
-from stilt_dagster.science.arl import ARCHIVES, archive_url
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology import Found
+from stilt_dagster.science.meteorology.arl import ARCHIVES, archive_url
+from stilt_dagster.science.meteorology.files import ArchiveFile
 
 #: Seconds before a copy that broke off is tried again.
 _WAITS = (1.0, 5.0, 20.0)
@@ -55,14 +53,14 @@ class FileArchive:
         paths = [_path(self._absolute(location)) for location in locations]
         return any(p.protocol not in ("", "file", "local") or p.exists() for p in paths)
 
-    def fetch(self, locations: Sequence[str]) -> Found | None:
+    def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
         """Return the first location that exists, copied here if it is elsewhere, or None."""
         for location in locations:
             path = _path(self._absolute(location))
             try:
                 if not path.exists():
                     continue
-                return Found(self._here(path), path.name)
+                return ArchiveFile(self._here(path), path.name)
             except (OSError, ImportError, ValueError) as error:
                 raise MeteorologyError(
                     f"meteorology file {path} cannot be read: {error or type(error).__name__}; "
@@ -124,13 +122,3 @@ def _copy(source: UPath, target: Path) -> None:
 def _path(location: str) -> UPath:
     options: dict[str, Any] = {"anon": True} if location.startswith("s3://noaa-") else {}
     return UPath(location, **options) if "://" in location else UPath(Path(location).expanduser())
-
-
-class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The meteorology archive of a code location; *root* is ``STILT_MET``, empty for NOAA's public archives."""
-
-    root: str = ""
-
-    def open(self, cache: Path | None = None) -> FileArchive:
-        """Return the archive; remote files are copied below *cache*."""
-        return FileArchive(self.root, cache or Path(tempfile.gettempdir()))

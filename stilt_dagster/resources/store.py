@@ -2,7 +2,7 @@
 
 ::
 
-    scenes/<scene>.json, <scene>.<hash>.parquet     the latter the soundings of a retrieval's scene
+    scenes/<scene>.json, <scene>.<hash>.parquet     the latter many receptors, or the soundings of a retrieval's scene
     receptors/<scene>.parquet
     meteorology_aggregate/<scene>.arl, <scene>.json
     trajectories/<scene>/<shard>/part-00000.parquet ...
@@ -11,24 +11,29 @@
     jacobian/<scene>.nc
     sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
 
-Files appear whole or not at all.
+Files appear whole or not at all. What parses specs is imported when one is parsed: listing scenes needs none of it.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 from upath import UPath
 
-from stilt_dagster.resources.folders import Directory, Folder, Prefix
-from stilt_dagster.resources.objects import FsspecObjects
+from stilt_dagster.resources.folders import Directory, Folder
 from stilt_dagster.science.errors import SceneError, StoreError
-from stilt_dagster.science.scene import SCENE_ID, Retrieved, Scene
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.soundings import Soundings, read_soundings
-from stilt_dagster.science.spec import digest
+from stilt_dagster.science.validation import SCENE_ID
+
+if TYPE_CHECKING:
+    from stilt_dagster.science.batches import Source
+    from stilt_dagster.science.observations.soundings import Soundings
+    from stilt_dagster.science.scenes.receptors import Receptors
+    from stilt_dagster.science.scenes.spec import Scene
 
 
 class Store:
@@ -74,12 +79,16 @@ class Store:
             return Directory(Path(self.root.path).joinpath(*parts))
         # The folders below a scene's hold its parts alone; those of the root a file of every scene.
         listed = len(parts) > 1
+        from stilt_dagster.resources.object_folders import ObjectFolder  # slow to import, and not for directories
+
         if self.root.protocol in ("gs", "gcs"):
-            from stilt_dagster.resources.gcs import GcsObjects  # slow to import, and needed for nothing else
+            from stilt_dagster.resources.gcs import GcsObjects
 
             prefix = "/".join(filter(None, (self._prefix, *parts)))
-            return Prefix(GcsObjects(self._bucket, prefix), listed=listed)
-        return Prefix(FsspecObjects(self.root.joinpath(*parts)), listed=listed)
+            return ObjectFolder(GcsObjects(self._bucket, prefix), listed=listed)
+        from stilt_dagster.resources.fsspec_objects import FsspecObjects
+
+        return ObjectFolder(FsspecObjects(self.root.joinpath(*parts)), listed=listed)
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give a directory to prepare files in; on a local store's own disk, so that putting them is a rename."""
@@ -107,61 +116,105 @@ class Store:
         SceneError
             If the scene is not registered, or its spec is not valid.
         """
+        return self._parsed(scene, self.spec_text(scene))
+
+    def spec_text(self, scene: str) -> str:
+        """Return a scene's spec as it is stored: JSON.
+
+        Raises
+        ------
+        SceneError
+            If the scene is not registered.
+        """
         text = self.folder("scenes").read(f"{self._checked(scene)}.json")
         if text is None:
             raise SceneError(
                 f"scene {scene} has no spec in {self.root}/scenes: register it with `stilt-dagster scene add FILE`"
             )
-        try:
-            return Scene.from_json(text, lambda retrieved: self._soundings(scene, retrieved))
-        except ValueError as error:
-            raise SceneError(
-                f"the spec of {scene} in {self.root}/scenes is damaged: {error}; register it again"
-            ) from error
+        return text
+
+    def _parsed(self, scene: str, text: str) -> Scene:
+        """Return the scene of a stored spec; the last few stay parsed, since each step of a run asks anew."""
+        from stilt_dagster.science.scenes.loading import scene_from_json
+
+        known = (str(self.root), scene, text)
+        with _PARSING:
+            if known not in _PARSED:
+                try:
+                    parsed = scene_from_json(text, self._read_beside)
+                except ValueError as error:
+                    raise SceneError(
+                        f"the spec of {scene} in {self.root}/scenes is damaged: {error}; register it again"
+                    ) from error
+                _PARSED[known] = parsed
+                while len(_PARSED) > _PARSED_AT_MOST:
+                    _PARSED.popitem(last=False)
+            _PARSED.move_to_end(known)
+            return _PARSED[known]
 
     def write_scene(self, scene: Scene) -> None:
-        """Write a scene's spec, and before it the soundings it names; then remove those of an earlier one."""
-        folder, wanted, earlier = self.folder("scenes"), "", ""
-        if (text := folder.read(f"{scene.id}.json")) is not None:
-            earlier = self._soundings_of(text, scene.id)
-        if (retrieval := scene.receptors.retrieval) is not None:
-            assert retrieval.retrieved is not None
-            wanted = _soundings_name(scene.id, retrieval.retrieved)
+        """Write a scene's spec, and before it what is kept beside it; then remove what was beside an earlier one."""
+        from stilt_dagster.science.scenes.receptor_table import write_receptors
+
+        folder, wanted = self.folder("scenes"), _beside_name(scene)
+        earlier = self._beside_name_of(folder.read(f"{scene.id}.json"))
+        if wanted:
             with self.scratch() as scratch:
-                scene.soundings.write(scratch / wanted)
+                if scene.has_columns:
+                    scene.soundings.write(scratch / wanted)
+                else:
+                    write_receptors(scene.receptor_list, scratch / wanted)
                 folder.put(scratch / wanted, wanted)
         folder.write(f"{scene.id}.json", scene.to_json())
         if earlier not in ("", wanted):
             folder.remove(earlier)
 
+    def remove_scene(self, scene: str) -> None:
+        """Remove a scene's spec, then what is kept beside it; nothing, if there is none."""
+        folder = self.folder("scenes")
+        beside = self._beside_name_of(folder.read(f"{self._checked(scene)}.json"))
+        folder.remove(f"{scene}.json")
+        if beside:
+            folder.remove(beside)
+
     @staticmethod
-    def _soundings_of(text: str, scene: str) -> str:
-        """Return the name of the soundings a stored spec names; empty if it names none, or is damaged."""
+    def _beside_name_of(text: str | None) -> str:
+        """Return the name of what is kept beside a stored spec; empty if there is nothing, or the spec is damaged."""
+        from stilt_dagster.science.scenes.loading import scene_from_json
+
         try:
-            retrieval = Scene.from_json(text).receptors.retrieval
+            return "" if text is None else _beside_name(scene_from_json(text))
         except (ValueError, SceneError):
             return ""
-        return "" if retrieval is None or retrieval.retrieved is None else _soundings_name(scene, retrieval.retrieved)
 
-    def _soundings(self, scene: str, retrieved: Retrieved) -> Soundings:
-        name = _soundings_name(scene, retrieved)
-        found = self.folder("scenes").open(name, read_soundings, whole=True)
-        if found is None:
-            raise SceneError(f"the soundings of {scene}, {self.root}/scenes/{name}, are missing: register it again")
-        return found
+    def _read_beside(self, scene: Scene) -> tuple[Receptors, Soundings | None]:
+        from stilt_dagster.science.scenes.receptor_table import read_receptors
+
+        folder, name = self.folder("scenes"), _beside_name(scene)
+        retrieval = scene.receptors.retrieval
+        if retrieval is None:
+            receptors = folder.open(name, read_receptors, whole=True)
+            if receptors is not None:
+                return receptors, None
+        elif (soundings := folder.open(name, _read_soundings, whole=True)) is not None:
+            from stilt_dagster.science.observations.column_operator import release
+
+            return release(soundings, retrieval.top, slant=retrieval.geometry == "slant"), soundings
+        raise SceneError(f"the receptors of {scene.id}, {self.root}/scenes/{name}, are missing: register it again")
 
 
-def _soundings_name(scene: str, retrieved: Retrieved) -> str:
-    """Return the name of a scene's soundings: another one for other content, so that a spec never finds wrong ones."""
-    return f"{scene}.{digest([retrieved.positions, retrieved.kernels, retrieved.observations])}.parquet"
+#: Scenes as parsed, by store, id and spec: what is kept beside a spec is named by its content.
+_PARSED: OrderedDict[tuple[str, str, str], Scene] = OrderedDict()
+_PARSED_AT_MOST = 2
+_PARSING = threading.Lock()
 
 
-class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The store of a code location."""
+def _read_soundings(source: Source) -> Soundings:
+    from stilt_dagster.science.observations.soundings import read_soundings
 
-    url: str
+    return read_soundings(source)
 
-    @property
-    def store(self) -> Store:
-        """The store."""
-        return Store(self.url)
+
+def _beside_name(scene: Scene) -> str:
+    """Return the name of what is kept beside a spec: another one for other content; empty if nothing is."""
+    return f"{scene.id}.{scene.beside}.parquet" if scene.beside else ""

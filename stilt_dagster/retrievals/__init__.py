@@ -1,6 +1,6 @@
 """Readers of satellite retrievals: one module a product, each a table of where its variables are.
 
-Every product gives the same :class:`~stilt_dagster.science.soundings.Soundings`. A user overrides any part of a table,
+Every product gives the same :class:`~stilt_dagster.science.observations.soundings.Soundings`. A user overrides any part of a table,
 or gives a whole one for the product ``netcdf``.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from stilt_dagster.retrievals import methaneair, methanesat, netcdf, oco, tropomi
 from stilt_dagster.retrievals.granule import Granule, Product, read
 from stilt_dagster.science.errors import RetrievalError
-from stilt_dagster.science.selection import Area
+from stilt_dagster.science.scenes.retrieval_settings import Area
 
 __all__ = ["PRODUCTS", "Granule", "read_granule"]
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
-from stilt_dagster.science.hdf5 import find_hostile_part
-from stilt_dagster.science.selection import Area
-from stilt_dagster.science.soundings import POSITION_DECIMALS, Soundings
-from stilt_dagster.science.spec import Spec, validate
+from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.observations.soundings import POSITION_DECIMALS, Soundings
+from stilt_dagster.science.scenes.retrieval_settings import Area
+from stilt_dagster.science.validation import Spec, validate
 
 #: A file that declares more is taken for damaged or hostile: nothing of it is read.
 MAX_SOUNDINGS, MAX_LEVELS = 20_000_000, 200

@@ -56,6 +56,10 @@ class DamagedError(UserError):
     """A file of the store that looked whole is damaged inside."""
 
 
+class RunFailedError(UserError):
+    """A run failed although its input can be used: more receptors failed than the scene may lose."""
+
+
 class Reason(StrEnum):
     """Why the simulation of one receptor failed."""
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stilt_dagster.science.grid import Grid
+from stilt_dagster.science.scenes.grid import Grid
 
 _UNITS = "ppm (µmol m$^{-2}$ s$^{-1}$)$^{-1}$"
 _INK = "#1b2a3a"

@@ -1,47 +1,79 @@
-"""Versions of a scene's products: hashes of all that each is made of, known before it is made.
+"""What identifies each product of a scene: one place that says what goes into its hash, and why.
 
-Recorded with what was made, they tell what must be made again without opening a file: when a spec, the meteorology, the
-engine or a method has changed.
+A *version* is known before a product is made, from the spec, the engine and the checksum of the meteorology. It is
+recorded with every materialization, so that what must be made again is told without opening a file. A *key* is
+written into a part file or a jacobian; it covers exactly what that one file was made of, so that adding receptors to a
+scene keeps the parts whose receptors have not changed.
+
+===================== ================================================================================================
+product               its hash covers
+===================== ================================================================================================
+receptors             ids, which hold time and position; of a retrieval also what was observed, which the table holds
+meteorology_aggregate settings, receptors, grid and hours: what decides the crop; then its checksum, since archives change
+trajectories          that checksum, the engine's binary, transport settings, receptor ids
+footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
+background            trajectories, the field's settings, weights; the grid where particles are sampled at its edge
+jacobian              footprints, its format, what was observed, the background's settings
+===================== ================================================================================================
 """
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from stilt_dagster.science.footprints import GRIDDING_VERSION
-from stilt_dagster.science.jacobian import FORMAT, observed
-from stilt_dagster.science.meteorology import Description, meteorology_key
-from stilt_dagster.science.scene import Scene
-from stilt_dagster.science.spec import digest
+import numpy as np
 
-__all__ = [
-    "background_version",
-    "footprints_version",
-    "jacobian_version",
-    "meteorology_key",
-    "meteorology_version",
-    "receptors_version",
-    "trajectories_version",
-]
+if TYPE_CHECKING:
+    from stilt_dagster.science.outcomes import Outcome
+    from stilt_dagster.science.scenes.spec import Scene
+
+#: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
+GRIDDING_VERSION = 1
+
+#: Raised when backgrounds of the same particles would come out otherwise.
+_BACKGROUND = "background/1"
+
+JACOBIAN_FORMAT = "stilt-jacobian/1"
+
+
+def digest(value: Any) -> str:
+    """Return a hash of anything JSON can hold: the same for equal content, on any machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+# -- receptors ---------------------------------------------------------------------------------------------------------
 
 
 def releases_version(scene: Scene) -> str:
     """Return the version of where and when a scene releases particles."""
-    return digest(["receptors", [r.id for r in scene.receptor_list]])
+    return digest(["receptors", scene.receptor_ids])
 
 
 def receptors_version(scene: Scene) -> str:
-    """Return the version of a scene's receptor table: of a retrieval it holds what was observed, too."""
+    """Return the version of a scene's receptor table."""
     releases = releases_version(scene)
     return digest([releases, scene.soundings.digests()]) if scene.has_columns else releases
 
 
-def meteorology_version(description: Description) -> str:
-    """Return the version of an aggregate that was made: what it was asked to be, a point, and its checksum.
+# -- meteorology -------------------------------------------------------------------------------------------------------
 
-    What lies before the point is :func:`meteorology_key`; what lies behind changes when an archive does.
-    """
-    return f"{description.key}.{description.sha256}"
+
+def meteorology_key(scene: Scene) -> str:
+    """Return the hash of everything in a scene that decides its meteorology."""
+    grid = scene.footprint.grid.settings
+    return digest([scene.meteorology.model_dump(), grid, scene.transport.n_hours, scene.receptor_ids])
+
+
+def meteorology_version(key: str, sha256: str) -> str:
+    """Return the version of an aggregate that was made: what it was asked to be, a point, and its checksum."""
+    return f"{key}.{sha256}"
+
+
+# -- trajectories ------------------------------------------------------------------------------------------------------
 
 
 def trajectories_version(scene: Scene, meteorology: str, engine: str) -> str:
@@ -59,19 +91,54 @@ def trajectories_version(scene: Scene, meteorology: str, engine: str) -> str:
     return digest([meteorology, engine, scene.transport.identity, releases_version(scene)])
 
 
+def simulation_key(scene: Scene, meteorology: str, engine: str) -> str:
+    """Return the hash of what makes every simulation of a scene, its receptor aside."""
+    return digest([meteorology, engine, scene.transport.identity])
+
+
+def batch_key(simulation: str, ids: Sequence[str]) -> str:
+    """Return the key of a batch's trajectories: :func:`simulation_key`, and the batch's receptors."""
+    return digest([simulation, list(ids)])
+
+
+# -- footprints --------------------------------------------------------------------------------------------------------
+
+
 def footprints_version(scene: Scene, trajectories: str) -> str:
     """Return the version of a scene's footprints, of every shard, made of trajectories of a version."""
-    made_of = [trajectories, scene.footprint.model_dump(), GRIDDING_VERSION]
-    if scene.is_weighted:
-        made_of.append(scene.weighting.model_dump())
+    made_of = _gridded(scene, trajectories)
     if scene.has_columns:
         made_of.append(scene.soundings.digests()["kernels"])
     return digest(made_of)
 
 
+def footprint_key(scene: Scene, batch: str, ids: Sequence[str]) -> str:
+    """Return the key of a batch's footprints: the batch's own, the grid, and the weights of its particles."""
+    made_of = _gridded(scene, batch)
+    if scene.has_columns:
+        rows = np.array([scene.sounding_rows[receptor] for receptor in ids], np.int64)
+        made_of.append(scene.soundings.select(rows).digests()["kernels"])
+    return digest(made_of)
+
+
+def _gridded(scene: Scene, particles: str) -> list[Any]:
+    made_of = [particles, scene.footprint.model_dump(), GRIDDING_VERSION]
+    if scene.is_weighted:
+        made_of.append(scene.weighting.model_dump())
+    return made_of
+
+
+def simulations_digest(outcomes: Iterable[Outcome]) -> str:
+    """Return the hash of how a batch's simulations ended, which its footprints keep: another try changes it."""
+    return digest([(o.receptor, o.status) for o in outcomes])
+
+
+# -- background, jacobian ----------------------------------------------------------------------------------------------
+
+
 def background_version(scene: Scene, trajectories: str) -> str:
     """Return the version of a scene's background, made of trajectories of a version."""
-    made_of: list[Any] = ["background/1", trajectories, scene.weighting.model_dump()]
+    made_of: list[Any] = [_BACKGROUND, trajectories, scene.weighting.model_dump()]
     if scene.background is not None:
         made_of.append(scene.background.model_dump())
         if scene.background.at == "edge":
@@ -83,4 +150,15 @@ def background_version(scene: Scene, trajectories: str) -> str:
 
 def jacobian_version(scene: Scene, footprints: str) -> str:
     """Return the version of a scene's jacobian, made of footprints of a version."""
-    return digest([FORMAT, footprints, *observed(scene)])
+    return digest([JACOBIAN_FORMAT, footprints, *_observed(scene)])
+
+
+def jacobian_key(scene: Scene, parts: Iterable[tuple[str, str]]) -> str:
+    """Return the key of a jacobian: keys of its footprint files and of their simulations, and the order of its rows."""
+    return digest([JACOBIAN_FORMAT, [tuple(part) for part in parts], scene.receptor_ids, *_observed(scene)])
+
+
+def _observed(scene: Scene) -> list[Any]:
+    """Return what of a retrieval and a background goes into a jacobian; nothing for other scenes."""
+    made_of: list[Any] = [scene.soundings.digests()["observations"]] if scene.has_columns else []
+    return made_of if scene.background is None else [*made_of, scene.background.model_dump()]

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 
 from stilt_dagster.definitions import build_defs
-from stilt_dagster.partitions import register_scene, scene_range
-from stilt_dagster.resources import MeteorologyArchive, Store, StoreResource, TransportEngine
+from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.status import scene_status
+from stilt_dagster.partitions import scene_range
+from stilt_dagster.resources import Store
+from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.scene import Scene, make_scene
-from stilt_dagster.status import scene_status
+from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

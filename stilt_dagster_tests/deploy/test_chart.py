@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from stilt_dagster.cluster.launcher import AssetPodLauncher
+from stilt_dagster.kubernetes.run_launcher import AssetPodLauncher
 from stilt_dagster_tests.conftest import deep_merge
 from stilt_dagster_tests.deploy.golden import ENVIRONMENTS, GOLDEN, rendered, terraform_values, values_file
 from stilt_dagster_tests.harness import checkov

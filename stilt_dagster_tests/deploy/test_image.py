@@ -44,8 +44,9 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from pathlib import Path
 from stilt_dagster.definitions import defs
 from stilt_dagster.demo import demo_scene
-from stilt_dagster.partitions import register_scene, scene_range
-from stilt_dagster.resources.store import StoreResource
+from stilt_dagster.operations.register import register_scene
+from stilt_dagster.partitions import scene_range
+from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.settings import store_url
 
 os.makedirs(os.environ["DAGSTER_HOME"], exist_ok=True)

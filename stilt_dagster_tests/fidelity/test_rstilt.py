@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from stilt_dagster.science.particles import read_particles
+from stilt_dagster.science.transport.particle_files import read_particles
 from stilt_dagster_tests.conftest import SHARED, Project
 
 CASES = SHARED / "reference" / "rstilt"
@@ -91,8 +91,9 @@ def test_control_and_setup_are_r_stilts(tmp_path: Path) -> None:
     """Every namelist entry R STILT writes is written, with R STILT's value, by its STILT name."""
     from stilt.transport.hysplit import write_inputs
 
-    from stilt_dagster.science.hysplit import TransportSettings, _release
-    from stilt_dagster.science.scene import make_scene
+    from stilt_dagster.science.scenes.loading import make_scene
+    from stilt_dagster.science.scenes.transport_settings import TransportSettings
+    from stilt_dagster.science.transport.hysplit import _release
     from stilt_dagster_tests.conftest import SCENE, deep_merge
 
     case = CASES / NAMES[0]

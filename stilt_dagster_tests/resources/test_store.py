@@ -19,10 +19,11 @@ import pytest
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from stilt_dagster.failures import explained
-from stilt_dagster.resources import Store, TransportEngine, folders, gcs
+from stilt_dagster.operations.status import scene_status
+from stilt_dagster.resources import Store, folders, gcs
+from stilt_dagster.resources.configurable import TransportEngine
+from stilt_dagster.resources.failures import explained
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
-from stilt_dagster.status import scene_status
 from stilt_dagster_tests.assets.test_runs import Bench, arrays
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer, use
 
@@ -47,10 +48,10 @@ def proxy(server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPro
 @pytest.fixture
 def parts(proxy: GcsProxy, request: pytest.FixtureRequest) -> folders.Folder:
     """A folder of its own, of the kind that is listed."""
-    return shelf(request.node.name)
+    return folder(request.node.name)
 
 
-def shelf(name: str) -> folders.Folder:
+def folder(name: str) -> folders.Folder:
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:60]
     return Store(URL).folder("trajectories", plain, "00")
 
@@ -75,7 +76,7 @@ def test_what_is_put_is_what_is_got(parts: folders.Folder, tmp_path: Path, size:
     path = file(tmp_path, data)
     parts.put(path, "part-00000.nc")
     assert not path.exists()
-    again = shelf(f"test_what_is_put_is_what_is_got[{size}]")
+    again = folder(f"test_what_is_put_is_what_is_got[{size}]")
     assert again.names() == ["part-00000.nc"]
     assert content(again, "part-00000.nc") == data
     kept = again.get("part-00000.nc")
@@ -104,7 +105,7 @@ def test_names_below_and_hidden_ones_are_none(proxy: GcsProxy) -> None:
 def test_three_thousand_names_are_listed_in_pages_and_asked_for_once(parts: folders.Folder, proxy: GcsProxy) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda k: parts.write(f"part-{k:05d}.nc", str(k)), range(3000)))
-    folder = shelf("test_three_thousand_names_are_listed_in_pages_and_asked_for_once")
+    folder = folder("test_three_thousand_names_are_listed_in_pages_and_asked_for_once")
     proxy.calls.clear()
     assert len(folder.names()) == 3000
     assert all(folder.has(f"part-{k:05d}.nc") == (k < 3000) for k in range(2900, 3100))
@@ -114,7 +115,7 @@ def test_three_thousand_names_are_listed_in_pages_and_asked_for_once(parts: fold
 def test_of_racing_creators_one_wins_and_its_file_is_whole(proxy: GcsProxy, tmp_path: Path) -> None:
     data = [noise(200_000, k) for k in range(16)]
     paths = [file(tmp_path, d) for d in data]
-    racers = [shelf("race") for _ in data]
+    racers = [folder("race") for _ in data]
     assert not any(r.names() for r in racers)  # all have seen that there is nothing
     start = threading.Barrier(16)
 
@@ -124,14 +125,14 @@ def test_of_racing_creators_one_wins_and_its_file_is_whole(proxy: GcsProxy, tmp_
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(race, range(16)))
-    assert content(shelf("race"), "part-00000.nc") in data
+    assert content(folder("race"), "part-00000.nc") in data
     assert any(c.status == 412 for c in proxy.calls)
 
 
 def test_another_runs_file_is_replaced_once_and_an_equal_one_is_left(
     parts: folders.Folder, proxy: GcsProxy, tmp_path: Path
 ) -> None:
-    other = shelf("test_another_runs_file_is_replaced_once_and_an_equal_one_is_left")
+    other = folder("test_another_runs_file_is_replaced_once_and_an_equal_one_is_left")
     assert parts.names() == other.names() == []
     other.put(file(tmp_path, b"theirs"), "part-00000.nc")
     parts.put(file(tmp_path, b"ours"), "part-00000.nc")
@@ -196,7 +197,7 @@ def test_a_file_replaced_while_it_is_read_is_one_or_the_other(
 ) -> None:
     old, new = noise(40 << 20, 1), noise(40 << 20, 2)
     parts.put(file(tmp_path, old), "part-00000.nc")
-    other = shelf("test_a_file_replaced_while_it_is_read_is_one_or_the_other")
+    other = folder("test_a_file_replaced_while_it_is_read_is_one_or_the_other")
     path = file(tmp_path, new)
     first = threading.Lock()
 
@@ -213,7 +214,7 @@ def test_a_server_that_is_restarted_meanwhile(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_delay(initial=0.1, maximum=0.5).with_timeout(60.0))
     with GcsServer("scenes") as server:
         use(monkeypatch, server)
-        folder = shelf("restarted")
+        folder = folder("restarted")
         folder.put(file(tmp_path, b"before"), "before.nc")
         server.stop()
         data = noise(40 << 20)
@@ -225,7 +226,7 @@ def test_a_server_that_is_restarted_meanwhile(monkeypatch: pytest.MonkeyPatch, t
             small.result()
             large.result()
         assert content(folder, "large.nc") == data
-        assert shelf("restarted").names() == ["before.nc", "large.nc", "small.nc"]
+        assert folder("restarted").names() == ["before.nc", "large.nc", "small.nc"]
     use(monkeypatch, server)
 
 
@@ -365,7 +366,9 @@ def test_a_scene_on_it_is_the_scene_of_a_directory(proxy: GcsProxy, tmp_path: Pa
 def test_the_status_of_large_parts_reads_their_ends(parts: folders.Folder, proxy: GcsProxy, tmp_path: Path) -> None:
     import numpy as np
 
-    from stilt_dagster.science.particles import Outcome, ParticleFile, Particles, ParticleWriter, to_table
+    from stilt_dagster.science.outcomes import Outcome
+    from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
+    from stilt_dagster.science.transport.particles import Particles
 
     path = tmp_path / "part.parquet"
     writer = ParticleWriter(path, "key")

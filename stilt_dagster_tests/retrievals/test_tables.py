@@ -20,8 +20,9 @@ from stilt.observations.readers import read_tropomi_ch4
 from stilt_dagster.retrievals import granule as engine
 from stilt_dagster.retrievals import read_granule
 from stilt_dagster.science.errors import RetrievalError
-from stilt_dagster.science.selection import Area, Selection, select
-from stilt_dagster.science.soundings import Soundings
+from stilt_dagster.science.observations.selection import select
+from stilt_dagster.science.observations.soundings import Soundings
+from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_blended, write_grid, write_oco, write_tropomi
 
 PROFILES = ("pressure", "altitude", "averaging_kernel", "prior", "pressure_weight")

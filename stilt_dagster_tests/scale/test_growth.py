@@ -45,10 +45,11 @@ import numpy as np
 from pathlib import Path
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.batches import Batch, plan
-from stilt_dagster.science.footprints import FootprintWriter, footprint_key
-from stilt_dagster.science.gridding import Footprint, Layer
-from stilt_dagster.science.jacobian import build_jacobian
-from stilt_dagster.science.particles import Outcome
+from stilt_dagster.science.footprints.footprint_files import FootprintWriter
+from stilt_dagster.science.versions import footprint_key
+from stilt_dagster.science.footprints.gridding import Footprint, Layer
+from stilt_dagster.science.jacobian.jacobian import build_jacobian
+from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster_tests.science.test_scene import scene
 
 n, root = int(sys.argv[1]), Path(sys.argv[2])

@@ -7,11 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stilt_dagster.science.column import ColumnOperator, level_heights, operators, present, release
-from stilt_dagster.science.grid import Grid
-from stilt_dagster.science.gridding import calculate_footprint
-from stilt_dagster.science.selection import Aggregation, Selection, aggregate, select, thin
-from stilt_dagster.science.soundings import Soundings, read_soundings
+from stilt_dagster.science.footprints.gridding import calculate_footprint
+from stilt_dagster.science.observations.column_operator import (
+    ColumnOperator,
+    level_heights,
+    operators,
+    present,
+    release,
+)
+from stilt_dagster.science.observations.selection import aggregate, select, thin
+from stilt_dagster.science.observations.soundings import Soundings, read_soundings
+from stilt_dagster.science.scenes.grid import Grid
+from stilt_dagster.science.scenes.retrieval_settings import Aggregation, Selection
 
 SCALE = 8000.0  # m: height over which pressure falls by e in the test's atmosphere
 

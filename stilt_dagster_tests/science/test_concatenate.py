@@ -10,10 +10,10 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
-from stilt_dagster.products import concatenate_scenes
+from stilt_dagster.operations.export import concatenate_scenes
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.concatenate import ConcatError
 from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.jacobian.concatenate import ConcatError
 from stilt_dagster_tests.conftest import Project
 
 

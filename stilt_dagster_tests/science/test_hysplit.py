@@ -16,10 +16,11 @@ import pytest
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import EngineError, Interrupted, Reason, SimulationFailed, StoreError
-from stilt_dagster.science.hysplit import Hysplit, TransportSettings, seed_for
-from stilt_dagster.science.particles import Particles
-from stilt_dagster.science.receptors import Receptor, make_receptor
-from stilt_dagster.science.trajectories import simulate
+from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
+from stilt_dagster.science.scenes.transport_settings import TransportSettings, seed_for
+from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.particles import Particles
+from stilt_dagster.science.transport.trajectories import simulate
 
 TIME = dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC)
 HERE = make_receptor(TIME, -112.0, 40.5, 5)

@@ -15,12 +15,14 @@ import pytest
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
-from stilt_dagster.science import arl
 from stilt_dagster.science.errors import EngineError, MeteorologyError
-from stilt_dagster.science.hysplit import Hysplit
-from stilt_dagster.science.meteorology import Description, Window, build_aggregate, scene_box, select_steps
-from stilt_dagster.science.scene import Scene, make_scene
-from stilt_dagster.science.trajectories import simulate
+from stilt_dagster.science.meteorology import arl
+from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate, scene_box, select_steps
+from stilt_dagster.science.meteorology.files import Window
+from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 

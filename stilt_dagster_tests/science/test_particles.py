@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stilt_dagster.science.errors import SimulationFailed
-from stilt_dagster.science.particles import (
-    Outcome,
+from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.transport.hysplit_output import parse_particle_dat
+from stilt_dagster.science.transport.particle_files import (
     ParticleFile,
-    Particles,
     ParticleWriter,
-    parse_particle_dat,
     positions,
     read_particles,
     to_table,
 )
+from stilt_dagster.science.transport.particles import Particles
 
 NUMBERS = st.one_of(
     st.decimals(min_value=-99999, max_value=99999, places=4).map(str),

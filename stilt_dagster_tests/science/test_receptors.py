@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.receptors import SHARDS, make_receptor, receptor_table
-from stilt_dagster.science.scene import load_scene
+from stilt_dagster.science.scenes.loading import load_scene
+from stilt_dagster.science.scenes.receptors import SHARDS, make_receptor, receptor_table
 from stilt_dagster_tests.science.test_scene import BASE, scene
 
 TIME = dt.datetime(2019, 5, 30, 4, tzinfo=dt.UTC)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.receptors import grid_receptors
-from stilt_dagster.science.scene import Scene, load_scene, make_scene
+from stilt_dagster.science.scenes.loading import load_scene, make_scene
+from stilt_dagster.science.scenes.receptors import grid_receptors
+from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 BASE = deep_merge(SCENE, {"meteorology": {"source": "hrrr", "pattern": None}})

@@ -1,0 +1,11 @@
+"""What starts runs without a person: sensors on scenes and retrievals, the schedule of domains, alerts."""
+
+from stilt_dagster.automation.alerts import alert
+from stilt_dagster.automation.domain_schedule import domains
+from stilt_dagster.automation.retrieval_sensors import retrieval_sensors
+from stilt_dagster.automation.scene_sensor import advance_scenes
+
+SENSORS = (advance_scenes, alert)
+SCHEDULES = (domains,)
+
+__all__ = ["SCHEDULES", "SENSORS", "retrieval_sensors"]

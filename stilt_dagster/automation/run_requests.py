@@ -1,0 +1,30 @@
+"""The request of a run that is due: which job, asset and partitions, and what tags it carries."""
+
+import dagster as dg
+
+from stilt_dagster.automation.due import Step
+from stilt_dagster.jobs import assemble, prepare, simulate
+from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG
+
+#: Run tag of runs that automation asked for.
+AUTOMATION_TAG = "stilt/automation"
+
+#: The job each asset is a part of: a run selects one asset of it.
+JOB_OF = {
+    "receptors": prepare,
+    "meteorology_aggregate": prepare,
+    "trajectories": simulate,
+    "footprints": simulate,
+    "background": assemble,
+    "jacobian": assemble,
+}
+
+
+def run_request(step: Step, tags: dict[str, str]) -> dg.RunRequest:
+    """Return the request of a step's run: the same key as long as nothing has changed."""
+    return dg.RunRequest(
+        run_key=step.key,
+        job_name=JOB_OF[step.asset].name,
+        asset_selection=[dg.AssetKey(step.asset)],
+        tags={**tags, **step.partition, SCENE_TAG: step.scene, ASSET_TAG: step.asset, AUTOMATION_TAG: "advance_scenes"},
+    )

@@ -1,0 +1,48 @@
+"""The command line, put together of its groups."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated
+
+import typer
+
+from stilt_dagster.cli import jacobian, machine, retrievals, scene, scene_results
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Run STILT for whole satellite scenes.",
+    epilog="Exit codes: 0 done, 1 a run or receptors failed, 2 wrong input, 130 interrupted.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from stilt_dagster import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run STILT for whole satellite scenes."""
+
+
+scene_results.add_to(scene.app)
+app.add_typer(scene.app, name="scene")
+app.add_typer(retrievals.app, name="retrievals")
+app.add_typer(jacobian.app, name="jacobian")
+machine.add_to(app)
+
+
+def run() -> None:
+    """Run the command line."""
+    warnings.filterwarnings("ignore", module="dagster")
+    warnings.filterwarnings("ignore", category=Warning, message=".*currently in beta.*")
+    app()

@@ -1,0 +1,108 @@
+"""Commands of no group: ``demo``, ``doctor``, ``export``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stilt_dagster.cli.console import (
+    WRONG_INPUT,
+    AsJson,
+    SceneId,
+    dagster_home,
+    nowhere,
+    open_instance,
+    open_scene,
+    open_store,
+    output,
+    print_status,
+    to_stderr,
+    user_errors,
+)
+from stilt_dagster.science.errors import UserError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (demo, doctor, export):
+        app.command()(command)
+
+
+def export(
+    scene: SceneId,
+    directory: Annotated[Path, typer.Argument(help="Where to write.")],
+) -> None:
+    """Write a scene's particles and footprints as R STILT lays out its own, a file a receptor."""
+    with user_errors():
+        from stilt_dagster.operations.export import export_rstilt
+
+        count = export_rstilt(open_scene(open_store(), scene), directory)
+        typer.echo(f"{directory}: {count} receptors")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine and what it is set up with: ok, or the problem and how to fix it, a line each."""
+    from stilt_dagster.operations.doctor import examine
+    from stilt_dagster.settings import meteorology_root, store_url
+
+    with user_errors():
+        findings = list(examine(store_url, meteorology_root, dagster_home()))
+        if as_json:
+            typer.echo(json.dumps([asdict(f) for f in findings]))
+        else:
+            console = output()
+            for f in findings:
+                state = "[green]ok[/]     " if f.ok else "[red]problem[/]"
+                fix = "" if f.ok else f"; fix: {f.fix}"
+                console.print(f"{state}  {f.name:<12} ", end="")
+                console.print(f"{f.detail}{fix}", markup=False, soft_wrap=True)
+        if not all(f.ok for f in findings):
+            raise typer.Exit(WRONG_INPUT)
+
+
+def demo(as_json: AsJson = False) -> None:
+    """Make meteorology offline, and run a scene on real HYSPLIT with it."""
+    start = time.monotonic()
+    with user_errors():
+        from stilt_dagster.definitions import defs
+        from stilt_dagster.demo import demo_scene
+        from stilt_dagster.operations.register import register_scene
+        from stilt_dagster.operations.run import run_scene
+
+        store, instance = open_store(), open_instance()
+        if not store.is_local:
+            raise UserError(
+                f"the demo keeps its meteorology in the store, which must be a directory (got {store.root})"
+            )
+        scene = demo_scene(Path(store.root.path) / "demo_meteorology")
+        register_scene(instance, store, scene, replace=True)
+        status = run_scene(
+            instance, open_scene(store, scene.id), lambda: defs, report=nowhere if as_json else to_stderr
+        )
+        used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cost = {
+            "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 1),
+            "hycs_std_cpu_seconds": round(used[1].ru_utime + used[1].ru_stime, 1),
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        if as_json:
+            typer.echo(json.dumps({**status.to_dict(), **cost, "store": str(store.root)}))
+            return
+        print_status(status)
+        page = "http://127.0.0.1:3000/assets/{}?view=partitions&partition={}"
+        typer.echo(
+            f"\n{cost['seconds']} s, {cost['cpu_seconds']} s of CPU, "
+            f"{cost['hycs_std_cpu_seconds']} s of it in hycs_std\n"
+            f"files:     {store.root}\n"
+            f"jacobian:  {store.root}/jacobian/{scene.id}.nc\n"
+            "pictures:  run `make dev`, then open\n"
+            f"           {page.format('trajectories', scene.id + '%7C15')}\n"
+            f"           {page.format('footprints', scene.id + '%7C15')}\n"
+            f"           {page.format('jacobian', scene.id)}"
+        )

@@ -1,0 +1,294 @@
+"""``stilt-dagster scene``: register scenes, see how far they are, run and delete them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stilt_dagster.cli.console import (
+    FAILED,
+    AsJson,
+    SceneId,
+    SceneIds,
+    dagster_home,
+    matching,
+    nowhere,
+    open_instance,
+    open_scene,
+    open_store,
+    output,
+    print_status,
+    to_stderr,
+    user_errors,
+)
+from stilt_dagster.science.errors import UserError
+
+if TYPE_CHECKING:
+    from stilt_dagster.operations.run import Selection
+    from stilt_dagster.resources.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Register scenes, run them, and see how far they are.")
+
+Shards = Annotated[str, typer.Option(metavar="00-15", help="Shards of trajectories and footprints: one, or a range.")]
+Workers = Annotated[int, typer.Option(min=0, help="Simulations at a time; by default one a core.")]
+
+
+@app.command("add")
+def add(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scene YAMLs, or stiltctl domain files.")],
+    replace: Annotated[bool, typer.Option(help="Take the place of another spec with the same id.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register scenes: check their specs, write them to the store, add their partitions."""
+    with user_errors():
+        from stilt_dagster.operations.ingest.granules import retrieve
+        from stilt_dagster.operations.register import register_scene
+        from stilt_dagster.science.scenes.loading import load_scene
+
+        scenes = [load_scene(path, retrieve) for path in files]  # all are checked before any is written
+        ids = [s.id for s in scenes]
+        if doubled := {i for i in ids if ids.count(i) > 1}:
+            raise UserError(f"scene {doubled.pop()} is given by two of the files: give one another id or name")
+        store, instance = open_store(), open_instance()
+        added = []
+        for scene in scenes:
+            new = register_scene(instance, store, scene, replace=replace)
+            added.append({"scene": scene.id, "receptors": len(scene.receptor_list), "new": new})
+            if not as_json:
+                state = "registered" if new else "already registered"
+                typer.echo(
+                    f"{scene.id}: {state}, {len(scene.receptor_list)} receptors, about {_hours(scene.predicted_cpu)}"
+                )
+        if as_json:
+            typer.echo(json.dumps(added))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds:.0f} s of CPU" if seconds < 600 else f"{seconds / 3600:.1f} h of CPU"
+
+
+@app.command("list")
+def list_scenes(as_json: AsJson = False) -> None:
+    """List registered scenes; those whose partition was deleted in the UI are marked as unregistered."""
+    from stilt_dagster.operations.partitions_of_instance import registered_scenes
+
+    with user_errors():
+        names = open_store().scenes()
+        if as_json:
+            typer.echo(json.dumps(names))
+            return
+        if not names:
+            typer.echo("no scenes yet: register one with `stilt-dagster scene add FILE`", err=True)
+            return
+        registered = registered_scenes(dagster_home(), open_instance)
+        for name in names:
+            typer.echo(name if name in registered else f"{name}\tunregistered: add it again, or delete it")
+
+
+@app.command("show")
+def show(scene: SceneId) -> None:
+    """Print a scene's spec, complete, as JSON."""
+    with user_errors():
+        typer.echo(open_store().spec_text(scene))
+
+
+@app.command("status")
+def status(
+    scenes: Annotated[
+        list[str] | None, typer.Argument(metavar="[SCENE...]", help="Ids or patterns; all scenes by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a scene is: outcomes of its receptors, and the state of its assets; of several, a line each."""
+    from stilt_dagster.operations.status import scene_status
+
+    with user_errors():
+        store = open_store()
+        if scenes is not None and len(scenes) == 1 and (names := matching(store, scenes)) == scenes:
+            found = scene_status(open_scene(store, names[0]))
+            if as_json:
+                typer.echo(json.dumps(found.to_dict()))
+            else:
+                print_status(found)
+            return
+        _status_of_all(store, store.scenes() if scenes is None else matching(store, scenes), as_json)
+
+
+def _status_of_all(store: Store, names: list[str], as_json: bool) -> None:
+    """Print a table of scenes."""
+    from rich.table import Table
+
+    from stilt_dagster.operations.partitions_of_instance import registered_scenes
+    from stilt_dagster.operations.status import scene_status
+
+    registered = registered_scenes(dagster_home(), open_instance) if names else set()
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            found = scene_status(open_scene(store, name))
+        except UserError as error:
+            rows.append({"scene": name, "state": "damaged", "error": str(error)})
+            continue
+        state = next((f"{asset} {a['state']}" for asset, a in found.assets.items() if a["state"] != "ready"), "done")
+        rows.append({**found.to_dict(), "state": state if name in registered else "unregistered"})
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    if not rows:
+        typer.echo("no scenes yet: register one with `stilt-dagster scene add FILE`", err=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    counts = ("receptors", "ok", "empty", "failed", "pending")
+    table.add_column("scene", overflow="fold")
+    for column in counts:
+        table.add_column(column, justify="right")
+    table.add_column("state", overflow="fold")
+    for row in rows:
+        table.add_row(row["scene"], *(str(row.get(name, "")) for name in counts), row["state"])
+    output().print(table)
+
+
+@app.command("run")
+def run(
+    scenes: SceneIds,
+    rerun: Annotated[str, typer.Option(help="missing: only what is not done; all: everything again.")] = "missing",
+    assets: Annotated[str, typer.Option(help="Assets to materialize, with commas between them; all by default.")] = "",
+    shards: Shards = "00-15",
+    workers: Workers = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Materialize scenes' assets, in this process; what is done is not done again."""
+    with user_errors():
+        from stilt_dagster.operations.run import run_scene
+
+        selection = _selection(rerun, assets, shards)
+        store = open_store()
+        names = matching(store, scenes)
+        opened = [open_scene(store, name) for name in names]  # all are found before any is run
+        instance = open_instance()
+        made, failed = [], False
+        for scene in opened:
+            try:
+                result = run_scene(
+                    instance, scene, lambda: _definitions(workers), selection, nowhere if as_json else to_stderr
+                )
+            except UserError as error:
+                if len(opened) == 1:
+                    raise
+                typer.echo(f"error: {scene.id}: {error}", err=True)
+                made.append({"scene": scene.id, "error": str(error)})
+                failed = True
+                continue
+            failed |= result.outcomes["failed"] > 0
+            made.append(result.to_dict())
+            if not as_json:
+                print_status(result)
+        if as_json:
+            typer.echo(json.dumps(made[0] if len(opened) == 1 else made))
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _definitions(workers: int) -> Any:
+    from stilt_dagster.definitions import build_defs, defs
+    from stilt_dagster.resources.configurable import TransportEngine
+
+    return build_defs({"transport_engine": TransportEngine(workers=workers)}) if workers else defs
+
+
+def _selection(rerun: str, assets: str, shards: str) -> Selection:
+    from stilt_dagster.operations.record import ASSETS
+    from stilt_dagster.operations.run import Selection
+
+    if rerun not in ("missing", "all"):
+        raise UserError(f"--rerun must be missing or all (got {rerun!r})")
+    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or tuple(ASSETS)
+    if unknown := [name for name in chosen if name not in ASSETS]:
+        raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(ASSETS)}")
+    return Selection(chosen, parse_shards(shards), rerun == "all")
+
+
+def parse_shards(text: str) -> tuple[str, ...]:
+    """Return the shards a text names: ``03``, or ``00-03``.
+
+    Raises
+    ------
+    UserError
+        If it names none.
+    """
+    from stilt_dagster.science.scenes.receptors import SHARDS
+
+    first, _, last = text.partition("-")
+    last = last or first
+    if first not in SHARDS or last not in SHARDS or first > last:
+        raise UserError(f"--shards must be one of {SHARDS[0]} to {SHARDS[-1]}, or a range such as 00-03 (got {text!r})")
+    return SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1]
+
+
+@app.command("work")
+def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json: AsJson = False) -> None:
+    """Simulate and grid some shards, recording nothing in Dagster: for array jobs. Exit code 0: all receptors done."""
+    import signal
+
+    with user_errors():
+        from stilt_dagster.operations.work import work_shards
+        from stilt_dagster.resources.configurable import available_cores
+        from stilt_dagster.science.transport.hysplit import Hysplit
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)
+        quarters: dict[str, int] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if total and (quarter := 4 * done // total) > quarters.get(step, 0):
+                quarters[step] = quarter
+                to_stderr(f"{step}: {done} of {total} receptors")
+
+        made = work_shards(
+            open_scene(open_store(), scene),
+            parse_shards(shards),
+            lambda runs: Hysplit(scratch=runs),
+            workers or available_cores(),
+            (lambda *_: None) if as_json else report,
+        )
+        counts = {status: made.outcomes[status] for status in ("ok", "empty", "failed")}
+        if as_json:
+            typer.echo(json.dumps({"scene": scene, "shards": list(parse_shards(shards)), **counts}))
+        else:
+            typer.echo(f"{scene} {shards}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    if made.outcomes["failed"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command("delete")
+def delete(
+    scenes: SceneIds,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_files: Annotated[bool, typer.Option(help="Leave the files of its products in the store.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete scenes: partition, spec and files. Refused while a run of one is in progress."""
+    with user_errors():
+        from stilt_dagster.operations.delete import delete_scene, require_no_run
+
+        store = open_store()
+        names = matching(store, scenes)
+        instance = open_instance()
+        for name in names:
+            if not (store.has_scene(name) or instance.has_dynamic_partition("scenes", name)):
+                raise UserError(f"scene {name} is not registered: there is nothing to delete")
+            require_no_run(instance, name)
+        what = names[0] if len(names) == 1 else f"{len(names)} scenes"
+        if not yes and not typer.confirm(f"Delete {what}{', keeping files' if keep_files else ' and all files'}?"):
+            raise typer.Exit(FAILED)
+        deleted = [delete_scene(instance, store, name, keep_files=keep_files) for name in names]
+        if as_json:
+            typer.echo(json.dumps([{"scene": d.scene, "files": d.files} for d in deleted]))
+        else:
+            for d in deleted:
+                typer.echo(f"{d.scene}: deleted" + ("" if keep_files else f", {d.files} files"))

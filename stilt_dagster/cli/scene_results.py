@@ -1,0 +1,51 @@
+"""``stilt-dagster scene log``: what is known of one receptor's simulation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stilt_dagster.cli.console import AsJson, SceneId, open_scene, open_store, user_errors
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module to a group."""
+    app.command("log")(log)
+
+
+def log(
+    scene: SceneId,
+    receptor: Annotated[str, typer.Argument(metavar="RECEPTOR", help="Id of a receptor, as status lists it.")],
+    prepare: Annotated[
+        Path | None, typer.Option(metavar="DIRECTORY", help="Write what hycs_std needs to run it again by hand.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a receptor's simulation ended, HYSPLIT's log if it failed, and how to run it again by hand."""
+    with user_errors():
+        from stilt_dagster.operations.log import outcome_of, prepare_run
+        from stilt_dagster.science.transport.hysplit import Hysplit
+
+        opened = open_scene(open_store(), scene)
+        if prepare is not None:
+            prepare_run(opened, receptor, Hysplit(), prepare)
+            typer.echo(f"cd {prepare} && ./hycs_std")
+            return
+        outcome = outcome_of(opened, receptor)
+        if as_json:
+            typer.echo(json.dumps(asdict(outcome)))
+            return
+        typer.echo(f"{outcome.receptor}: {outcome.status}" + (f", {outcome.reason}" if outcome.reason else ""))
+        if outcome.message:
+            typer.echo(outcome.message)
+        typer.echo(
+            f"attempts {outcome.attempts}, particles {outcome.n_particles}, hours covered {outcome.hours_covered:g}"
+        )
+        if outcome.log:
+            typer.echo(f"\nThe end of HYSPLIT's log:\n{outcome.log.rstrip()}")
+        typer.echo(f"\nTo run it by hand:\n  stilt-dagster scene log {scene} {receptor} --prepare DIRECTORY")
+        typer.echo("  cd DIRECTORY && ./hycs_std")

@@ -1,0 +1,140 @@
+"""Whether this machine, and what it is set up with, can run scenes: one line each, and how to fix what cannot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stilt_dagster.resources.meteorology_archive import FileArchive
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import UserError
+
+#: Free space below which a scene of a few hundred receptors may not fit, bytes; and memory a run takes on two cores.
+_DISK, _MEMORY = 10 * 2**30, 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at.
+    ok : bool
+        Whether scenes can be run with it.
+    detail : str
+        What it is, or what is wrong.
+    fix : str
+        What to do, if something is wrong.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def examine(store_url: Callable[[], str], meteorology_root: Callable[[], str], home: Path) -> Iterator[Finding]:
+    """Yield what is found of this machine and of what it is set up with.
+
+    Parameters
+    ----------
+    store_url, meteorology_root : callable
+        Give ``STILT_STORE`` and ``STILT_MET``.
+    home : Path
+        ``DAGSTER_HOME``.
+    """
+    yield _platform()
+    yield _engine()
+    yield _store(store_url)
+    yield _meteorology(meteorology_root)
+    yield _instance(home)
+    yield _disk(Path(tempfile.gettempdir()))
+    yield _memory()
+
+
+def _platform() -> Finding:
+    here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    ok = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+    return Finding("platform", ok, here, "" if ok else "run trajectories on x86-64 Linux, or set exe_dir to a build")
+
+
+def _engine() -> Finding:
+    from stilt_dagster.science.transport.hysplit import Hysplit
+
+    try:
+        engine = Hysplit()
+        with tempfile.TemporaryDirectory() as work:
+            # Without its inputs it ends at once, and says who it is.
+            done = subprocess.run(
+                [str(engine.executable)],
+                cwd=work,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        said = f"{done.stdout}{done.stderr}"
+        if "HYSPLIT" not in said.upper() and "CONTROL" not in said.upper():
+            return Finding("hycs_std", False, f"does not start: {' '.join(said.split())[:200]}", "reinstall pystilt")
+        return Finding("hycs_std", True, engine.version)
+    except (UserError, OSError, subprocess.TimeoutExpired) as error:
+        return Finding("hycs_std", False, " ".join(str(error).split()), "install pystilt's wheel for x86-64 Linux")
+
+
+def _store(store_url: Callable[[], str]) -> Finding:
+    try:
+        store = Store(store_url())
+        folder = store.folder("doctor")
+        folder.write("write-test.txt", "written by stilt-dagster doctor")
+        whole = folder.read("write-test.txt") is not None
+        folder.remove_all()
+        return Finding(
+            "store", whole, f"{store.root}, can be written", "" if whole else "set STILT_STORE to another place"
+        )
+    except UserError as error:
+        return Finding("store", False, str(error), "set STILT_STORE to a place you can write")
+
+
+def _meteorology(meteorology_root: Callable[[], str]) -> Finding:
+    try:
+        root = meteorology_root()
+        if not root:
+            return Finding(
+                "meteorology", True, "STILT_MET is not set: sources are NOAA's public archives, if reachable"
+            )
+        names = FileArchive(root, Path(tempfile.gettempdir())).names(root)
+        return Finding("meteorology", True, f"{root}, {len(names)} entries")
+    except UserError as error:
+        return Finding("meteorology", False, str(error), "set STILT_MET to a directory or bucket URL of ARL archives")
+
+
+def _instance(home: Path) -> Finding:
+    where = home
+    while not where.exists():
+        where = where.parent
+    if not os.access(where, os.W_OK):
+        return Finding(
+            "DAGSTER_HOME", False, f"{home} cannot be written", "set DAGSTER_HOME to a directory you can write"
+        )
+    return Finding("DAGSTER_HOME", True, f"{home}{'' if home.exists() else ', will be made'}")
+
+
+def _disk(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free
+    fix = "" if free >= _DISK else f"free {_DISK / 2**30:.0f} GiB there, or set TMPDIR to a directory with room"
+    return Finding("scratch", not fix, f"{path}, {free / 2**30:.1f} GiB free", fix)
+
+
+def _memory() -> Finding:
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    fix = "" if size >= _MEMORY else "run fewer simulations at a time: --workers 1"
+    return Finding("memory", not fix, f"{size / 2**30:.1f} GiB, {os.cpu_count()} cores", fix)

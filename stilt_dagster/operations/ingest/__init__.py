@@ -1,0 +1,1 @@
+"""From retrievals to registered scenes: sources, granules, and scans of where they land."""

@@ -1,0 +1,66 @@
+"""What is known of one receptor's simulation: how it ended, HYSPLIT's log, and how to run it again by hand."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from stilt_dagster.resources.stored_scene import StoredScene, missing
+from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.errors import IncompleteError, SceneError
+from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.scenes.receptors import Receptor
+from stilt_dagster.science.scratch import writing
+from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.trajectories import read_part
+
+
+def outcome_of(scene: StoredScene, receptor: str) -> Outcome:
+    """Return how a receptor's simulation ended, with HYSPLIT's log if it failed.
+
+    Raises
+    ------
+    SceneError
+        If the scene has no such receptor.
+    IncompleteError
+        If it was not simulated, or with other inputs.
+    """
+    batch, _ = _find(scene, receptor)
+    part = read_part(scene.trajectories(batch.shard), batch)
+    if part is None:
+        raise IncompleteError(
+            f"receptor {receptor} is not simulated yet: run it with `stilt-dagster scene run {scene.id} --shards "
+            f"{batch.shard}`"
+        )
+    with closing(part):
+        return next(o for o in part.outcomes if o.receptor == receptor)
+
+
+def prepare_run(scene: StoredScene, receptor: str, engine: Hysplit, directory: Path) -> None:
+    """Write a directory in which ``./hycs_std`` simulates a receptor as the scene does.
+
+    Raises
+    ------
+    SceneError
+        If the scene has no such receptor, or there is something in the directory.
+    IncompleteError
+        If the scene has no meteorology aggregate.
+    """
+    _, found = _find(scene, receptor)
+    meteorology = scene.store.folder("meteorology_aggregate").get(f"{scene.id}.arl")
+    if meteorology is None:
+        raise missing("meteorology_aggregate", scene.id)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise SceneError(f"{directory} is not empty: name another directory")
+        engine.prepare(directory.resolve(), found, scene.spec.transport, meteorology)
+
+
+def _find(scene: StoredScene, receptor: str) -> tuple[Batch, Receptor]:
+    for batch in (b for members in scene.batches.values() for b in members):
+        if receptor in batch.receptors.ids:
+            return batch, batch.receptors[batch.receptors.ids.index(receptor)]
+    raise SceneError(
+        f"scene {scene.id} has no receptor {receptor!r}: `stilt-dagster scene status --json` lists failed ones"
+    )

@@ -1,0 +1,102 @@
+"""Registering scenes: the spec in the store, the partition, and the record of it that automation and queue read."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+
+from stilt_dagster.kubernetes.pod_sizes import Load
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.scenes.spec import Scene
+
+
+def register_scene(
+    instance: dg.DagsterInstance, store: Store, scene: Scene, *, replace: bool = False, source: str = ""
+) -> bool:
+    """Write a scene's spec, then add its partition, then record it: so there is no partition without a spec.
+
+    What is recorded, an observation of ``receptors``, tells automation of a new or changed scene, and whoever launches
+    its runs how large they are.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Where partitions are kept.
+    store : Store
+        Where specs are kept.
+    scene : Scene
+        The scene.
+    replace : bool
+        Take another spec's place.
+    source : str
+        The sensor or schedule that registers it, and asks for its first run.
+
+    Returns
+    -------
+    bool
+        Whether anything was new.
+
+    Raises
+    ------
+    SceneError
+        If another spec has the id; it names the fields that differ.
+    """
+    known = store.has_scene(scene.id)
+    if known and (different := store.scene(scene.id).differences(scene)):
+        if not replace:
+            raise SceneError(
+                f"scene {scene.id} is registered with other settings ({', '.join(different[:6])}): "
+                "give another id, or use --replace"
+            )
+        known = False
+    if not known:
+        store.write_scene(scene)
+    has_partition = instance.has_dynamic_partition("scenes", scene.id)
+    if not has_partition:
+        instance.add_dynamic_partitions("scenes", [scene.id])
+    if not (known and has_partition and registration_is_recorded(instance, scene.id)):
+        instance.report_runless_asset_event(registration(scene, source))
+    return not (known and has_partition)
+
+
+def registration_is_recorded(instance: dg.DagsterInstance, scene: str) -> bool:
+    """Return whether a scene's registration is recorded."""
+    query = dg.AssetRecordsFilter(asset_key=dg.AssetKey("receptors"), asset_partitions=[scene])
+    return bool(instance.fetch_observations(query, limit=1).records)
+
+
+def registered_by_source(instance: dg.DagsterInstance, scene: str) -> float:
+    """Return when a sensor or schedule registered a scene last, s since 1970; 0 if a person did."""
+    query = dg.AssetRecordsFilter(asset_key=dg.AssetKey("receptors"), asset_partitions=[scene])
+    for record in instance.fetch_observations(query, limit=1).records:
+        if record.asset_observation and "source" in record.asset_observation.metadata:
+            return record.timestamp
+    return 0.0
+
+
+def registration(scene: Scene, source: str) -> dg.AssetObservation:
+    """Return the event that records a registration."""
+    layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
+    load = Load(
+        receptors=len(scene.receptor_list),
+        numpar=scene.transport.numpar,
+        hours=abs(scene.transport.n_hours),
+        cpu_seconds=round(scene.predicted_cpu, 1),
+        cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
+        source=scene.meteorology.source or "",
+        background=scene.background is not None,
+    )
+    return dg.AssetObservation(
+        asset_key="receptors",
+        partition=scene.id,
+        description="registered",
+        metadata={
+            "receptors": load.receptors,
+            "predicted CPU of hycs_std, h": round(load.cpu_seconds / 3600, 2),
+            "load": json.dumps(load.to_dict()),
+            "tags": json.dumps(scene.tags),
+            **({"source": source} if source else {}),
+        },
+    )

@@ -1,0 +1,184 @@
+"""How far a scene is, read from the store alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stilt_dagster.science import versions
+from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.part_pool import prefetch
+
+if TYPE_CHECKING:
+    from stilt_dagster.resources.stored_scene import StoredScene
+    from stilt_dagster.science.batches import Batch, Source
+    from stilt_dagster.science.outcomes import Outcome
+    from stilt_dagster.science.part_index import PartSummary
+
+#: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
+STATES = ("missing", "partial", "stale", "ready")
+
+
+@dataclass
+class Status:
+    """How far a scene is.
+
+    Attributes
+    ----------
+    scene : str
+        The scene.
+    receptors : int
+        How many there are.
+    outcomes : Counter of str
+        Receptors by ``ok``, ``empty``, ``failed`` and ``pending``.
+    failures : list of Outcome
+        The failed ones.
+    assets : dict of str to dict
+        ``state`` (:data:`STATES`) of each asset, and of those made of parts how many are done.
+    """
+
+    scene: str
+    receptors: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every asset is as it should be."""
+        return all(a["state"] == "ready" for a in self.assets.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "scene": self.scene,
+            "receptors": self.receptors,
+            **{name: self.outcomes[name] for name in ("ok", "empty", "failed", "pending")},
+            "failures": [{"receptor": o.receptor, "reason": o.reason, "message": o.message} for o in self.failures],
+            "assets": self.assets,
+        }
+
+
+def scene_status(scene: StoredScene) -> Status:
+    """Return how far a scene is.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    spec = scene.spec
+    status = Status(scene.id, len(spec.receptor_list))
+    status.assets["receptors"] = {"state": _receptors(scene)}
+    met = _aggregate(scene)
+    status.assets["meteorology_aggregate"] = {"state": met}
+    made = _parts(scene, [b for members in scene.batches.values() for b in members] if met == "ready" else [], status)
+    if spec.background is not None:
+        status.assets["background"] = {"state": _background(scene)}
+    status.assets["jacobian"] = {"state": _jacobian(scene, made, met == "ready", status)}
+    return status
+
+
+def _receptors(scene: StoredScene) -> str:
+    from stilt_dagster.science.scenes.receptor_table import stored_version
+
+    found = scene.store.folder("receptors").open(f"{scene.id}.parquet", stored_version, whole=False)
+    if found is None:
+        return "missing"
+    return "ready" if found == versions.receptors_version(scene.spec) else "stale"
+
+
+def _aggregate(scene: StoredScene) -> str:
+    if scene.aggregate is None or not scene.store.folder("meteorology_aggregate").has(f"{scene.id}.arl"):
+        return "missing"
+    return "ready" if scene.aggregate.key == versions.meteorology_key(scene.spec) else "stale"
+
+
+def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tuple[str, str]] | None:
+    """Count outcomes over the part files; return what the jacobian is made of, if all footprints are there."""
+    # Imported where a part is opened, since most are told by the index.
+    from stilt_dagster.science.footprints import footprints
+    from stilt_dagster.science.transport import trajectories
+
+    def simulated(batch: Batch) -> PartSummary | None:
+        return trajectories.part_summary(scene.trajectories(batch.shard), batch)
+
+    def gridded(batch: Batch) -> PartSummary | None:
+        return footprints.part_summary(scene.footprints(batch.shard), batch, scene.spec)
+
+    done, counted = Counter[str](), 0
+    made: list[tuple[str, str]] = []
+    for particles, part in zip(_each(simulated, batches), _each(gridded, batches), strict=True):
+        if particles is None:
+            continue
+        done["trajectories"] += 1
+        if part is not None and footprints.is_current(part, particles):
+            done["footprints"] += 1
+            made.append((part.key, part.simulations))
+            status.outcomes.update(part.counts)
+            status.failures += part.failed
+            counted += sum(part.counts.values())
+        else:
+            status.outcomes["failed"] += particles.counts.get("failed", 0)
+            status.failures += particles.failed
+            counted += particles.counts.get("failed", 0)
+    status.outcomes["pending"] = status.receptors - counted
+    for asset in ("trajectories", "footprints"):
+        state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"
+        status.assets[asset] = {"state": state, "parts": done[asset], "of": len(batches)}
+    return made if batches and len(made) == len(batches) else None
+
+
+def _each(look: Callable[[Batch], PartSummary | None], batches: Iterable[Batch]) -> Iterator[PartSummary | None]:
+    """Yield what a part of each batch tells, shard by shard: those that must be opened a few at a time."""
+    for _, found in prefetch(lambda some: [look(batch) for batch in some], _chunks(list(batches))):
+        yield from found
+
+
+def _chunks(batches: list[Batch], size: int = 32) -> Iterator[list[Batch]]:
+    for start in range(0, len(batches), size):
+        yield batches[start : start + size]
+
+
+def _background(scene: StoredScene) -> str:
+    from stilt_dagster.science.observations.background_files import background_version_of
+
+    try:
+        found = scene.store.folder("background").open(f"{scene.id}.parquet", background_version_of, whole=False)
+        if found is None:
+            return "missing"
+        return "ready" if found == scene.versions.background else "stale"
+    except (ValueError, OSError, KeyError):
+        return "missing"
+    except IncompleteError:
+        return "stale"
+
+
+def _jacobian(scene: StoredScene, made: list[tuple[str, str]] | None, has_meteorology: bool, status: Status) -> str:
+    """Return a jacobian's state; where parts have aged out of the store, it tells what they told of receptors."""
+    from stilt_dagster.science.jacobian.jacobian_files import read_origin
+
+    ids = scene.spec.receptor_ids
+
+    def read(source: Source) -> tuple[str, str | None, list[Outcome]]:
+        return read_origin(source, ids if made is None else [])
+
+    try:
+        found = scene.store.folder("jacobian").open(f"{scene.id}.nc", read, whole=False)
+    except (OSError, KeyError):
+        return "missing"
+    if found is None:
+        return "missing"
+    key, version, outcomes = found
+    if made is not None:
+        return "ready" if key == versions.jacobian_key(scene.spec, made) else "stale"
+    if not has_meteorology or version != scene.versions.jacobian:
+        return "stale"
+    # What parts there are was counted; the rest, and only if all of it is gone, is as the jacobian says.
+    if not sum(status.outcomes[name] for name in ("ok", "empty", "failed")):
+        status.outcomes.update(Counter(o.status for o in outcomes))
+        status.outcomes["pending"] -= len(outcomes)
+        status.failures += [o for o in outcomes if o.status == "failed"]
+    return "ready"

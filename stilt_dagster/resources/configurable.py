@@ -1,0 +1,82 @@
+"""The resources as Dagster configures them: of a code location, of a test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from stilt_dagster.resources.meteorology_archive import FileArchive
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.transport.hysplit import Hysplit
+
+
+class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The store of a code location."""
+
+    url: str
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return Store(self.url)
+
+
+class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The meteorology archive of a code location; *root* is ``STILT_MET``, empty for NOAA's public archives."""
+
+    root: str = ""
+
+    def open(self, cache: Path | None = None) -> FileArchive:
+        """Return the archive; remote files are copied below *cache*."""
+        return FileArchive(self.root, cache or Path(tempfile.gettempdir()))
+
+
+class TransportEngine(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """HYSPLIT-STILT, one process a core."""
+
+    exe_dir: str = Field("", description="Directory of another hycs_std, such as a registered build; empty: pystilt's.")
+    workers: int = Field(0, ge=0, description="Simulations at a time; 0: one for every core this process may use.")
+
+    def open(self, scratch: Path | None = None) -> Hysplit:
+        """Return an engine that runs in *scratch*.
+
+        Raises
+        ------
+        EngineError
+            If there is no hycs_std for this machine.
+        """
+        return Hysplit(Path(self.exe_dir) if self.exe_dir else None, scratch)
+
+    @property
+    def n_workers(self) -> int:
+        """Simulations at a time."""
+        return self.workers or available_cores()
+
+
+def open_scene(store: StoreResource, engine: TransportEngine, scene: str) -> StoredScene:
+    """Return a registered scene, with all that a step of it needs.
+
+    Raises
+    ------
+    SceneError
+        If it is not registered.
+    EngineError
+        If there is no hycs_std for this machine.
+    """
+    return StoredScene.load(store.store, scene, engine.open().version)
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: its affinity, cut to the quota of its control group (a pod's limit)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            cores = min(cores, max(1, round(int(limit) / int(period))))
+    return cores

@@ -1,0 +1,139 @@
+"""A registered scene with all that its products are made of and kept in: loaded once, handed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science import versions
+from stilt_dagster.science.batches import Batch, plan_batches
+from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.meteorology.description import Description
+from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
+from stilt_dagster.science.scenes.receptors import SHARDS
+from stilt_dagster.science.scenes.spec import Scene
+
+
+def missing(asset: str, scene: str) -> IncompleteError:
+    """Return the error for an upstream file that is not in the store."""
+    return IncompleteError(f"{asset} of scene {scene} is not in the store: materialize {asset} first")
+
+
+@dataclass(frozen=True)
+class ProductVersions:
+    """What a scene's products would be made of now, see :mod:`stilt_dagster.science.versions`.
+
+    Attributes
+    ----------
+    trajectories, footprints, background, jacobian : str
+        Versions.
+    """
+
+    trajectories: str
+    footprints: str
+    background: str
+    jacobian: str
+
+
+class StoredScene:
+    """A scene of a store.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    spec : Scene
+        Its spec, with its receptors.
+    engine : str
+        Version of the transport engine.
+    """
+
+    def __init__(self, store: Store, spec: Scene, engine: str) -> None:
+        self.store, self.spec, self.engine = store, spec, engine
+
+    @classmethod
+    def load(cls, store: Store, scene: str, engine: str) -> StoredScene:
+        """Return a registered scene.
+
+        Raises
+        ------
+        SceneError
+            If it is not registered, or its spec is damaged.
+        """
+        return cls(store, store.scene(scene), engine)
+
+    @property
+    def id(self) -> str:
+        """The scene's id."""
+        return self.spec.id
+
+    @cached_property
+    def aggregate(self) -> Description | None:
+        """What the scene's meteorology aggregate is made of; None if there is none that can be read."""
+        text = self.store.folder("meteorology_aggregate").read(f"{self.id}.json")
+        try:
+            return None if text is None else Description(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def meteorology(self) -> str:
+        """Checksum of the meteorology aggregate, which is part of what makes all that follows.
+
+        Raises
+        ------
+        IncompleteError
+            If there is none.
+        """
+        if self.aggregate is None:
+            raise missing("meteorology_aggregate", self.id)
+        return self.aggregate.sha256
+
+    @cached_property
+    def batches(self) -> dict[str, list[Batch]]:
+        """The batches of every shard.
+
+        Raises
+        ------
+        IncompleteError
+            If there is no meteorology aggregate, whose checksum is part of their keys.
+        """
+        return plan_batches(self.spec, self.meteorology, self.engine)
+
+    def batches_of(self, shards: Iterable[str]) -> dict[str, list[Batch]]:
+        """Return the batches of some shards."""
+        return {shard: self.batches[shard] for shard in sorted(shards)}
+
+    @cached_property
+    def versions(self) -> ProductVersions:
+        """What the scene's products would be made of now.
+
+        Raises
+        ------
+        IncompleteError
+            If there is no meteorology aggregate.
+        """
+        trajectories = versions.trajectories_version(self.spec, self.meteorology, self.engine)
+        footprints = versions.footprints_version(self.spec, trajectories)
+        return ProductVersions(
+            trajectories,
+            footprints,
+            versions.background_version(self.spec, trajectories),
+            versions.jacobian_version(self.spec, footprints),
+        )
+
+    @cached_property
+    def trajectories(self) -> Callable[[str], IndexedFolder]:
+        """The folder of each shard's trajectories."""
+        return self._folders("trajectories")
+
+    @cached_property
+    def footprints(self) -> Callable[[str], IndexedFolder]:
+        """The folder of each shard's footprints."""
+        return self._folders("footprints")
+
+    def _folders(self, asset: str) -> Callable[[str], IndexedFolder]:
+        return indexed_folders(partial(self.store.folder, asset, self.id), SHARDS)

@@ -1,0 +1,5 @@
+"""Meteorology sources."""
+
+from arlmet.archives import ARCHIVES as SOURCES
+
+__all__ = ["SOURCES"]

@@ -1,0 +1,262 @@
+"""Background: the concentration the air of a receptor had where its particles ended, from a field the user gives.
+
+Each particle's end is looked up in the field, linearly in time, height, latitude and longitude; the mean over particles
+has the weights of the footprint, so that background and enhancement add (as in X-STILT; Wu et al. 2018,
+doi:10.5194/gmd-11-4843-2018). For a column it is the part of the column the particles stand for: ``prior_term`` holds
+the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import xarray as xr
+from numpy.typing import NDArray
+
+from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.errors import BackgroundError, IncompleteError
+from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.observations.column_operator import particle_weights, present
+from stilt_dagster.science.part_index import IndexedFolder
+from stilt_dagster.science.part_pool import prefetch
+from stilt_dagster.science.scenes.receptors import Receptor
+from stilt_dagster.science.scenes.settings import LEVEL_VARIABLES, Background
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.particle_files import ParticleFile, column_of, positions
+from stilt_dagster.science.transport.trajectories import read_part, removing_damaged
+
+Floats = NDArray[np.float64]
+
+#: Most bytes of a field that are held, unpacked.
+_MAX_BYTES = 4 * 2**30
+
+_SCALES = {"ppm": 1.0, "ppb": 1e-3, "mol mol-1": 1e6, "1e-6": 1.0, "1e-9": 1e-3, "1": 1e6, "mole/mole": 1e6}
+_NAMES = {
+    "lat": ("lat", "latitude"),
+    "lon": ("lon", "longitude"),
+    "time": ("time", "valid_time"),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A concentration field in memory, as far as a scene's particles can reach in time.
+
+    Attributes
+    ----------
+    values : DataArray
+        ``(time, level, lat, lon)``, ppm; every axis ascending, levels in hPa or m.
+    where : str
+        What errors call it.
+    """
+
+    values: xr.DataArray
+    where: str
+
+    def at(self, time: NDArray[Any], level: Floats, lat: Floats, lon: Floats) -> Floats:
+        """Return the field at some points, ppm, shape ``(n,)``; NaN beside it.
+
+        Above its highest and below its lowest level it is what it is there.
+        """
+        axes = self.values.coords
+        west = float(axes["lon"][0])
+        lon = (lon - west) % 360 + west
+        levels = axes["level"].to_numpy()
+        points = {
+            "time": xr.DataArray(time, dims="point"),
+            "level": xr.DataArray(np.clip(level, levels[0], levels[-1]), dims="point"),
+            "lat": xr.DataArray(lat, dims="point"),
+            "lon": xr.DataArray(lon, dims="point"),
+        }
+        return np.asarray(self.values.interp(points, method="linear").to_numpy(), np.float64)
+
+
+def open_field(source: Path, settings: Background, first: pd.Timestamp, last: pd.Timestamp) -> Field:
+    """Read the part of a field that lies around *first* to *last*, naive UTC.
+
+    Raises
+    ------
+    BackgroundError
+        Naming the file and what of it cannot be used: the variable, its axes, units, or times.
+    """
+    where = f"background {source.name}"
+    try:
+        if hostile := find_hostile_part(source):
+            raise BackgroundError(f"{where} is not read: {hostile}")
+        with xr.open_dataset(source) as file:
+            if settings.variable not in file:
+                raise BackgroundError(
+                    f"{where} has no variable {settings.variable}; it has {', '.join(map(str, file.data_vars))}"
+                )
+            field = _ordered(file[settings.variable], where, settings.vertical)
+            times = pd.DatetimeIndex(field["time"].to_numpy())
+            if times[0] > first or times[-1] < last:
+                raise BackgroundError(
+                    f"{where} covers {times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M} UTC, and the scene needs "
+                    f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+                )
+            lowest = max(int(times.searchsorted(first, side="right")) - 1, 0)
+            highest = int(times.searchsorted(last, side="left"))
+            units = settings.units or str(field.attrs.get("units", ""))
+            if units not in _SCALES:
+                raise BackgroundError(
+                    f"{where}: {settings.variable} has units {units!r}: set background.units to ppm, ppb or mol mol-1"
+                )
+            field = field.isel(time=slice(lowest, highest + 1))
+            if field.size * 8 > _MAX_BYTES:
+                raise BackgroundError(
+                    f"{where}: what lies around the scene's hours takes {field.size * 8 / 2**30:.1f} GiB, and at most "
+                    f"{_MAX_BYTES / 2**30:g} are read: cut it in area or levels"
+                )
+            values = field.astype("f8").load() * _SCALES[units]
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise BackgroundError(f"{where} cannot be read: {error}") from error
+    return Field(_closed(values), where)
+
+
+def _ordered(field: xr.DataArray, where: str, vertical: str) -> xr.DataArray:
+    """Return a field with our names of its axes, each ascending, in the units particles have."""
+    names: dict[Any, str] = {}
+    for ours, theirs in _NAMES.items():
+        found = [d for d in field.dims if str(d).lower() in theirs]
+        if len(found) != 1:
+            raise BackgroundError(f"{where}: {field.name} has no dimension {' or '.join(theirs)}; it has {field.dims}")
+        names[found[0]] = ours
+    levels = [d for d in field.dims if d not in names]
+    if len(levels) != 1 or levels[0] not in field.coords:
+        raise BackgroundError(
+            f"{where}: {field.name} needs one dimension of levels with a coordinate; it has {field.dims}"
+        )
+    units = str(field[levels[0]].attrs.get("units", "")).lower()
+    scales = (
+        {"pa": 0.01, "hpa": 1.0, "mbar": 1.0, "millibars": 1.0} if vertical == "pressure" else {"m": 1.0, "km": 1e3}
+    )
+    if units not in scales:
+        raise BackgroundError(
+            f"{where}: levels {levels[0]} have units {units!r}, and background.vertical {vertical} takes "
+            f"{', '.join(scales)}"
+        )
+    field = field.rename({**names, levels[0]: "level"})
+    field = field.assign_coords(level=field["level"].astype("f8") * scales[units])
+    field = field.sortby(["time", "level", "lat", "lon"]).transpose("time", "level", "lat", "lon")
+    for axis in field.dims:
+        if field.sizes[axis] < 2:
+            raise BackgroundError(f"{where}: needs two {axis}s or more to interpolate between")
+    return field
+
+
+def _closed(values: xr.DataArray) -> xr.DataArray:
+    """Return a field that goes around the Earth with its first column once more at the end."""
+    lon = values["lon"].to_numpy()
+    if abs(lon[-1] + (lon[1] - lon[0]) - lon[0] - 360) > 1e-3:
+        return values
+    again = values.isel(lon=slice(0, 1)).assign_coords(lon=[lon[0] + 360])
+    return xr.concat([values, again], dim="lon")
+
+
+def sample_background(
+    scene: Scene,
+    shards: Mapping[str, Sequence[Batch]],
+    folder_of: Callable[[str], IndexedFolder],
+    field: Field,
+) -> pa.Table:
+    """Sample a field where the particles of each receptor end, a part at a time.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    shards : mapping of str to sequence of Batch
+        Every batch of the scene.
+    folder_of : callable
+        The store's folder of a shard's trajectories.
+    field : Field
+        The field.
+
+    Returns
+    -------
+    pyarrow.Table
+        A row a receptor, in the scene's order: ``receptor``; ``background`` and ``background_sd``, ppm, the weighted
+        mean over particles and their weighted standard deviation, times what the particles stand for of the column;
+        ``background_sampled``, the share of particles that ended inside the field. NaN for receptors that failed.
+
+    Raises
+    ------
+    IncompleteError
+        Naming the shard whose trajectories are missing or were made with other inputs.
+    """
+
+    def read(batch: Batch) -> ParticleFile | None:
+        return read_part(folder_of(batch.shard), batch, whole=True)
+
+    rows: dict[str, tuple[float, float, float]] = {}
+    for batch, part in prefetch(read, (b for members in shards.values() for b in members)):
+        if part is None:
+            raise IncompleteError(
+                f"trajectories of shard {batch.shard} are missing or were made with other inputs "
+                f"({batch.name}.parquet): materialize trajectories first"
+            )
+        receptors = dict(zip(batch.receptors.ids, batch.receptors, strict=True))
+        with closing(part), removing_damaged(folder_of(batch.shard), batch):
+            for name, table in part.tables(_columns(scene)):
+                rows[name] = _sample(scene, receptors[name], table, field)
+    missing = (np.nan, np.nan, 0.0)
+    ids = scene.receptor_ids
+    found = np.array([rows.get(i, missing) for i in ids])
+    names = ("background", "background_sd", "background_sampled")
+    return pa.table({"receptor": pa.array(ids, pa.string()), **{name: found[:, k] for k, name in enumerate(names)}})
+
+
+def _columns(scene: Scene) -> tuple[str, ...]:
+    assert scene.background is not None
+    level = LEVEL_VARIABLES[scene.background.vertical]
+    return tuple(dict.fromkeys(("particle", "age", "lon", "lat", "foot", "zagl", level)))
+
+
+def _sample(scene: Scene, receptor: Receptor, table: pa.Table, field: Field) -> tuple[float, float, float]:
+    """Return the background of one receptor, its spread, and the share of its particles it is made of."""
+    assert scene.background is not None
+    particle, age, lon, lat, _ = positions(table)
+    last = _ends(scene, particle, lon, lat)
+    vertical = scene.background.vertical
+    level = column_of(table, LEVEL_VARIABLES[vertical])[last]
+    if vertical == "asl":
+        level = level + column_of(table, "zagl")[last]
+    released = np.datetime64(receptor.time.replace(tzinfo=None), "s")
+    time = released + np.round(np.asarray(age[last], np.float64) * 60).astype("timedelta64[s]")
+    values = field.at(time, level, lat[last], lon[last])
+    weights = particle_weights(scene, receptor)
+    w = np.full(len(last), 1 / len(last)) if weights is None else present(weights, particle[last])
+    if scene.weighting.lifetime is not None:
+        w = w * np.exp(-np.abs(age[last]) / 60 / scene.weighting.lifetime)
+    inside = np.isfinite(values)
+    share = float(w[inside].sum())
+    if not inside.any() or share == 0:
+        return (np.nan if not inside.any() else 0.0), np.nan, float(inside.mean())
+    mean = float((w[inside] * values[inside]).sum()) / share
+    spread = np.sqrt(max(float((w[inside] * (values[inside] - mean) ** 2).sum()) / share, 0.0))
+    whole = float(w.sum())
+    return mean * whole, float(spread) * abs(whole), float(inside.mean())
+
+
+def _ends(scene: Scene, particle: NDArray[Any], lon: Floats, lat: Floats) -> NDArray[np.int64]:
+    """Return the row of each particle's end: its last, or the first after it was inside the grid for the last time."""
+    last = np.flatnonzero(np.append(np.diff(particle) != 0, True))
+    if scene.background is None or scene.background.at == "end":
+        return last
+    grid = scene.footprint.grid
+    x, y = (lon % 360 if grid.wraps else lon), lat
+    if not grid.is_longlat:
+        x, y = (np.asarray(v, np.float64) for v in grid.transformer.transform(lon, lat))
+    x0, x1, y0, y1 = grid.extent
+    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    first = np.append(0, last[:-1] + 1)
+    seen = np.maximum.accumulate(np.where(inside, np.arange(len(particle)), -1))[last]
+    return np.where(seen >= first, np.minimum(seen + 1, last), first)

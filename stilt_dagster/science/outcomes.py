@@ -1,0 +1,133 @@
+"""How receptors ended, and what a step did to them: outcomes, counts, time and CPU."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from stilt_dagster.science.part_index import PartSummary
+
+
+@dataclass
+class Outcome:
+    """How the simulation of one receptor ended.
+
+    Attributes
+    ----------
+    receptor : str
+        Receptor id.
+    status : str
+        ``ok`` or ``failed``; of a footprint also ``empty``.
+    reason, message, log : str
+        Of a failed one: the :class:`Reason`, one line for a person, and the tail of HYSPLIT's log.
+    attempts : int
+        How often it was tried.
+    n_particles : int
+        Particles that moved.
+    hours_covered : float
+        How far back in time the longest-living particle was followed, h.
+    escaped_fraction : float
+        Share of the particles that left the meteorology's domain before the run's end.
+    outside_fraction : float
+        Of a footprint: share of the receptor's influence that lies outside the grid.
+    """
+
+    receptor: str
+    status: str = "ok"
+    reason: str = ""
+    message: str = ""
+    log: str = ""
+    attempts: int = 1
+    n_particles: int = 0
+    hours_covered: float = 0.0
+    escaped_fraction: float = 0.0
+    outside_fraction: float = 0.0
+
+
+@dataclass
+class Report:
+    """What a step did to a scene's receptors.
+
+    Attributes
+    ----------
+    outcomes : Counter of str
+        Receptors by status: ok, empty, failed.
+    reasons : Counter of str
+        Failed receptors by reason.
+    failures : list of Outcome
+        The first failed ones.
+    made, kept : int
+        Receptors done by this run, and found done.
+    files, bytes, rows : int
+        Part files, their size, and the particle rows in them.
+    seconds, cpu_seconds : float
+        Time and CPU this run spent, its children included.
+    influence : ndarray
+        Of footprints and jacobians: the sum over receptors and hours, shape ``(lat, lon)``.
+    sample : Any
+        Of trajectories: the first receptor simulated by this run, and its particle table.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+    made: int = 0
+    kept: int = 0
+    files: int = 0
+    bytes: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    influence: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    sample: tuple[str, Any] | None = None
+
+    def add_part(self, summary: PartSummary) -> None:
+        """Add a part file: how its receptors ended, its size, and the rows in it."""
+        self.files += 1
+        self.bytes += summary.size
+        self.rows += summary.rows
+        self.outcomes.update(summary.counts)
+        for outcome in summary.failed:
+            self.reasons[outcome.reason] += 1
+            if len(self.failures) < 20:
+                self.failures.append(outcome)
+
+    @property
+    def receptors(self) -> int:
+        """All receptors."""
+        return sum(self.outcomes.values())
+
+    @property
+    def failed_fraction(self) -> float:
+        """Share of receptors that failed."""
+        return self.outcomes["failed"] / self.receptors if self.receptors else 0.0
+
+    @property
+    def receptors_per_core_hour(self) -> float:
+        """Receptors done an hour of CPU."""
+        return self.made / self.cpu_seconds * 3600 if self.cpu_seconds else 0.0
+
+
+class Meter:
+    """Time and CPU since it was made, of this process and the children it waited for."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._cpu = self._spent()
+
+    @staticmethod
+    def _spent() -> float:
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
+
+    def into(self, report: Report) -> None:
+        """Record what was spent."""
+        report.seconds = time.monotonic() - self._start
+        report.cpu_seconds = self._spent() - self._cpu

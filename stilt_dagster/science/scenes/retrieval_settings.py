@@ -1,0 +1,125 @@
+"""The part of a spec that makes receptors of a satellite's retrieval: which file, which soundings, which columns."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from stilt_dagster.science.validation import Place, Spec
+
+
+class Area(Spec):
+    """Where soundings are wanted: a box, or a polygon."""
+
+    xmin: float | None = Field(None, ge=-180, le=180, description="Western longitude, degrees.")
+    xmax: float | None = Field(
+        None, ge=-180, le=180, description="Eastern longitude; west of xmin crosses the antimeridian."
+    )
+    ymin: float | None = Field(None, ge=-90, le=90, description="Southern latitude, degrees.")
+    ymax: float | None = Field(None, ge=-90, le=90, description="Northern latitude, degrees.")
+    polygon: list[tuple[float, float]] | None = Field(
+        None, min_length=3, max_length=10_000, description="Corners as [longitude, latitude], instead of a box."
+    )
+
+    @model_validator(mode="after")
+    def _one_outline(self) -> Self:
+        box = (self.xmin, self.xmax, self.ymin, self.ymax)
+        if self.polygon is None:
+            if None in box:
+                raise ValueError("needs xmin, xmax, ymin and ymax, or a polygon")
+            if self.ymin >= self.ymax or self.xmin == self.xmax:  # type: ignore[operator]
+                raise ValueError(f"is empty: x {self.xmin} to {self.xmax}, y {self.ymin} to {self.ymax}")
+        else:
+            if box != (None,) * 4:
+                raise ValueError("give a box or a polygon, not both")
+            if not all(-180 <= x <= 180 and -90 <= y <= 90 for x, y in self.polygon):
+                raise ValueError("polygon: corners must be [longitude, latitude], degrees, -180 to 180 and -90 to 90")
+            if not shapely.Polygon(self.polygon).is_valid:
+                raise ValueError("polygon: its sides cross each other")
+        return self
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The area's box, ``(west, south, east, north)``; west over east crosses the antimeridian."""
+        if self.polygon is not None:
+            west, south, east, north = shapely.Polygon(self.polygon).bounds
+            return float(west), float(south), float(east), float(north)
+        assert self.xmin is not None
+        assert self.xmax is not None
+        assert self.ymin is not None
+        assert self.ymax is not None
+        return self.xmin, self.ymin, self.xmax, self.ymax
+
+    def contains(self, longitude: NDArray[Any], latitude: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which positions lie inside; those that are no numbers do not."""
+        west, south, east, north = self.box
+        with np.errstate(invalid="ignore"):
+            lon = np.where(longitude > 180, longitude - 360, longitude)
+            across = (lon >= west) & (lon <= east) if west <= east else (lon >= west) | (lon <= east)
+            inside = across & (latitude >= south) & (latitude <= north)
+        if self.polygon is not None:
+            inside[inside] = shapely.intersects_xy(shapely.Polygon(self.polygon), lon[inside], latitude[inside])
+        return np.asarray(inside)
+
+
+class Aggregation(Spec):
+    """How pixels are made super-observations."""
+
+    km: float = Field(gt=0, le=500, description="Size of a cell, km.")
+    min_pixels: int = Field(1, ge=1, description="Cells of fewer are left out.")
+    correlation: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Correlation of the errors of two pixels of a cell: 0 lets them cancel, 1 not at all.",
+    )
+
+
+class Selection(Spec):
+    """Which soundings become receptors, in this order: area, quality, then thinned or aggregated."""
+
+    area: Area | None = Field(None, description="Where; everywhere by default.")
+    quality: float = Field(0.5, ge=0, le=1, description="Least quality; what a product calls good is 0.5 and above.")
+    thin_km: float | None = Field(
+        None, gt=0, le=500, description="One sounding a cell of that size, km: the one of the least uncertainty."
+    )
+    aggregate: Aggregation | None = Field(None, description="Make super-observations.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.thin_km is not None and self.aggregate is not None:
+            raise ValueError("thin_km and aggregate exclude each other")
+        return self
+
+
+class Retrieved(Spec):
+    """What was read of a retrieval when its scene was registered.
+
+    The soundings themselves are kept beside the spec. Their hashes are of what different products are made of, so that
+    a reprocessed retrieval redoes what it changes, and no more.
+    """
+
+    granule: str = Field(description="What was measured: the same for each version of it.")
+    version: list[str] = Field(description="Stream, collection, processor, time of making; newer ones compare larger.")
+    soundings: int = Field(ge=1, description="Receptors.")
+    counts: dict[str, int] = Field(description="Soundings read, and left by each step of the selection.")
+    positions: str = Field(description="Hash of where and when particles are released.")
+    kernels: str = Field(description="Hash of what footprints are weighted with.")
+    observations: str = Field(description="Hash of values, uncertainties and priors.")
+
+
+class Retrieval(Selection):
+    """Receptors from the soundings of a satellite's retrieval: a column each."""
+
+    product: str = Field(max_length=40, description="Which reader, such as tropomi_ch4.")
+    uri: Place = Field(description="The file: a path, or the URL of an object.")
+    mapping: dict[str, Any] | None = Field(None, description="What to read otherwise than the product's table says.")
+    geometry: Literal["vertical", "slant"] = Field("vertical", description="Upright, or along the line of sight.")
+    top: float = Field(
+        3000.0, gt=0, le=30_000, description="Least height of the columns, m: they end at the next level of pressure."
+    )
+    retrieved: Retrieved | None = Field(None, description="Filled in when the scene is registered.")

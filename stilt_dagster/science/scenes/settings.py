@@ -1,0 +1,208 @@
+"""The parts of a spec: receptors, the footprint's grid, meteorology, weighting, background."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from stilt_dagster.science.meteorology.sources import SOURCES
+from stilt_dagster.science.scenes.grid import LONGLAT, Grid
+from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS, make_receptor, release_time
+from stilt_dagster.science.scenes.retrieval_settings import Retrieval
+from stilt_dagster.science.validation import Place, Spec
+
+#: HYSPLIT's particle variable that each kind of level is compared with.
+LEVEL_VARIABLES = {"pressure": "pres", "agl": "zagl", "asl": "zsfc"}
+
+#: Most cells a footprint's grid may have, a layer.
+MAX_CELLS = 25_000_000
+
+
+def parse_time(value: Any) -> dt.datetime:
+    """Read an ISO 8601 time; a number would silently be taken for seconds since 1970."""
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(
+                f"must be an ISO 8601 time such as 2019-05-30T03:00:00Z or 2019-05-29T21:00-06:00 (got {value!r})"
+            ) from None
+    if not isinstance(value, dt.datetime):
+        raise ValueError(f"must be an ISO 8601 time such as 2019-05-30T03:00:00Z (got {value!r})")
+    return release_time(value)
+
+
+class ReceptorGrid(Spec):
+    """Receptors on the vertices of a grid, both ends included."""
+
+    xmin: float = Field(ge=-180, le=180, description="Western longitude, degrees.")
+    xmax: float = Field(ge=-180, le=180, description="Eastern longitude, degrees.")
+    xres: float = Field(gt=0, description="Step in longitude, degrees.")
+    ymin: float = Field(ge=-90, le=90, description="Southern latitude, degrees.")
+    ymax: float = Field(ge=-90, le=90, description="Northern latitude, degrees.")
+    yres: float = Field(gt=0, description="Step in latitude, degrees.")
+    height: float | list[float] = Field(1.0, description="Release height, m; a list makes columns.")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.xmin > self.xmax:
+            raise ValueError(f"xmin {self.xmin} lies east of xmax {self.xmax}: split a grid at the antimeridian in two")
+        if self.ymin > self.ymax:
+            raise ValueError(f"ymin {self.ymin} lies north of ymax {self.ymax}")
+        n = (round((self.xmax - self.xmin) / self.xres) + 1) * (round((self.ymax - self.ymin) / self.yres) + 1)
+        if n > MAX_RECEPTORS:
+            raise ValueError(f"makes {n} receptors, and a scene holds at most {MAX_RECEPTORS}: use larger steps")
+        make_receptor(dt.datetime(2000, 1, 1), self.xmin, self.ymin, self.height)
+        return self
+
+
+class ReceptorPoint(Spec):
+    """One receptor; lists make a column from their first to their last values."""
+
+    longitude: float | list[float] = Field(description="Degrees east.")
+    latitude: float | list[float] = Field(description="Degrees north.")
+    height: float | list[float] = Field(1.0, description="Release height, m.")
+    time: dt.datetime | None = Field(None, description="Release time, UTC; the scene's by default.")
+
+    _time = field_validator("time", mode="before")(lambda v: None if v is None else parse_time(v))
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        make_receptor(dt.datetime(2000, 1, 1), self.longitude, self.latitude, self.height)
+        return self
+
+
+class StoredReceptors(Spec):
+    """Many points, kept in a table beside the spec."""
+
+    count: int = Field(ge=1, le=MAX_RECEPTORS, description="How many.")
+    positions: str = Field(max_length=64, description="Hash of their ids, which hold time and position.")
+
+
+class ReceptorSource(Spec):
+    """Where a scene's receptors come from: a grid, points (many of them in a table), or a retrieval."""
+
+    grid: ReceptorGrid | None = None
+    table: StoredReceptors | None = None
+    points: list[ReceptorPoint] | None = Field(None, max_length=MAX_RECEPTORS)
+    retrieval: Retrieval | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.grid, self.points, self.table, self.retrieval)) != 1:
+            raise ValueError("needs exactly one of grid, points, file, retrieval")
+        if self.points is not None and not self.points:
+            raise ValueError("points is empty: a scene needs at least one receptor")
+        return self
+
+
+class FootprintSettings(Spec):
+    """The grid of a footprint, and how it is smoothed."""
+
+    xmin: float = Field(ge=-180, le=360, description="Western edge, degrees.")
+    xmax: float = Field(ge=-180, le=360, description="Eastern edge, degrees; west of xmin crosses the antimeridian.")
+    xres: float = Field(gt=0, description="Cell width, degrees (units of the projection, where there is one).")
+    ymin: float = Field(ge=-90, le=90, description="Southern edge, degrees.")
+    ymax: float = Field(ge=-90, le=90, description="Northern edge, degrees.")
+    yres: float = Field(gt=0, description="Cell height, degrees (units of the projection, where there is one).")
+    smooth_factor: float = Field(1.0, ge=0, le=100, description="Factor on the smoothing kernel's width; 0 is none.")
+    time_integrate: bool = Field(False, description="One layer instead of one an hour.")
+    projection: str = Field(LONGLAT, max_length=500, description="PROJ string of the grid.")
+
+    @property
+    def grid(self) -> Grid:
+        """The grid."""
+        return Grid(self.xmin, self.xmax, self.xres, self.ymin, self.ymax, self.yres, self.projection)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.ymin >= self.ymax:
+            raise ValueError(f"ymin {self.ymin} must lie south of ymax {self.ymax}")
+        if self.xmin == self.xmax:
+            raise ValueError(f"xmin and xmax are both {self.xmin}")
+        if not self.grid.is_longlat:
+            if self.xmin > self.xmax:
+                raise ValueError(f"xmin {self.xmin} must lie west of xmax {self.xmax} on a projected grid")
+            try:
+                extent = self.grid.extent
+            except Exception as error:  # pyproj raises its own kinds
+                raise ValueError(f"projection {self.projection!r} is not a PROJ string: {error}") from None
+            if not all(abs(v) < 1e12 for v in extent):
+                raise ValueError(f"the box lies outside the projection {self.projection!r}")
+        elif max(abs(self.ymin), abs(self.ymax)) > 89:
+            # The smoothing kernel is divided by the cosine of latitude, which is 0 at a pole.
+            raise ValueError("a longitude/latitude grid must stay between 89 S and 89 N: use a projection at the poles")
+        nx, ny = self.grid.nx, self.grid.ny
+        if nx < 1 or ny < 1:
+            raise ValueError(f"holds no whole cell (xres {self.xres}, yres {self.yres}): enlarge the box")
+        if nx * ny > MAX_CELLS:
+            raise ValueError(
+                f"has {nx} x {ny} cells, and at most {MAX_CELLS} are possible: use a coarser xres and yres"
+            )
+        return self
+
+
+class MeteorologySettings(Spec):
+    """Where meteorology comes from, and how much of it a scene keeps."""
+
+    source: str | None = Field(None, max_length=40, description="A NOAA ARL archive, such as hrrr, nam12, gdas1.")
+    directory: Place | None = Field(None, description="A directory or bucket URL of ARL files.")
+    pattern: str | None = Field(None, description="strftime pattern of their names; * stands for anything.")
+    n_levels: int | None = Field(
+        None, ge=2, le=200, description="Keep the lowest levels, the surface counted; all by default."
+    )
+    crop: bool = Field(True, description="False joins whole files, records unchanged; a crop requantises them.")
+    margin: float | None = Field(
+        None,
+        ge=0,
+        le=180,
+        description="Degrees kept around receptors and footprint; by default 0.5, more where a valid file needs it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.source is None) == (self.directory is None):
+            raise ValueError("needs a source, such as hrrr, or a directory with a pattern")
+        if (self.directory is None) != (self.pattern is None):
+            raise ValueError('directory and pattern go together, such as pattern: "%Y%m%d_%H-*_hrrr"')
+        if self.pattern is not None and (
+            "/" in self.pattern or ("%Y" not in self.pattern and "%y" not in self.pattern)
+        ):
+            raise ValueError(
+                f"pattern must be a file name with strftime codes for its first hour (got {self.pattern!r})"
+            )
+        if not self.crop and (self.n_levels is not None or self.margin is not None):
+            raise ValueError("n_levels and margin need crop: true")
+        return self
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in SOURCES:
+            raise ValueError(f"unknown source {value!r}; known are {', '.join(sorted(SOURCES))}")
+        return value
+
+
+class Weighting(Spec):
+    """What a particle's influence counts, applied before it is put on the grid: no transport depends on it."""
+
+    averaging_kernel: bool = Field(
+        True, description="Of a retrieval: weight with its kernel; false weights with pressure alone."
+    )
+    lifetime: float | None = Field(None, gt=0, description="First-order lifetime of the gas, h; none by default.")
+
+
+class Background(Spec):
+    """A concentration field that particles' ends are sampled in."""
+
+    uri: Place = Field(description="NetCDF with time, level, latitude and longitude: a path or a URL.")
+    variable: str = Field(max_length=200, description="Its variable.")
+    units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
+    vertical: Literal["pressure", "agl", "asl"] = Field(
+        "pressure", description="What its levels are: pressure, or height above ground or above sea level."
+    )
+    at: Literal["end", "edge"] = Field(
+        "end", description="Sample where particles end, or where they leave the footprint's grid for good."
+    )

@@ -1,0 +1,141 @@
+"""How particles move: every STILT transport parameter by its STILT name."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from stilt_dagster.science.pystilt import HysplitConfig
+from stilt_dagster.science.scenes.receptors import Receptor
+
+#: Columns the near-field correction reads.
+NEAR_FIELD_COLUMNS = ("dens", "samt", "sigw", "tlgr", "foot", "mlht")
+
+#: Measured on hycs_std v5.1.0: CPU seconds a particle-hour, and to start.
+CPU_PER_PARTICLE_HOUR = 0.002
+CPU_PER_START = 0.15
+
+#: pystilt's fields that name files of the machine: an operator sets them on the engine, never a scene.
+_NOT_OF_A_SCENE = ("exe_dir", "data_dir")
+
+#: R STILT's particle columns, in its order.
+VARSIWANT = ["time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr"]
+
+_SAFE_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+class TransportSettings(HysplitConfig):  # type: ignore[misc]
+    """How particles move: every STILT transport parameter by its STILT name.
+
+    Parameters and defaults are pystilt's (:class:`stilt.transport.hysplit.HysplitConfig` documents each with its
+    unit), but for those below, which make a run the same each time it is done.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    krand: Literal[0, 1, 2, 3, 4, 10, 11, 12, 13] = Field(
+        2, description="How HYSPLIT draws random numbers; 2 alone takes a seed, so that a re-run repeats its particles."
+    )
+    seed: int | Literal["receptor", "none"] = Field(
+        "receptor",
+        description="``receptor`` (from the receptor's id), an integer for all receptors, or ``none`` (HYSPLIT's own).",
+    )
+    kmsl: Literal[0, 1] = Field(0, description="Heights are above ground (0) or above sea level (1).")
+    timeout: float = Field(3600.0, gt=0, description="Seconds one simulation may take. It changes no particle.")
+    varsiwant: list[str] = Field(
+        default_factory=lambda: list(VARSIWANT), description="Particle variables HYSPLIT writes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_stilt_spellings(cls, data: Any) -> Any:
+        """Take what R STILT and stiltctl write: unset as null, several names in one string."""
+        if not isinstance(data, dict):
+            return data
+        data = {k: v for k, v in data.items() if v is not None}
+        for name in _NOT_OF_A_SCENE:
+            if name in data:
+                raise ValueError(f"{name} names files of the machine; an operator sets it on the transport engine")
+        if isinstance(data.get("varsiwant"), str):
+            data["varsiwant"] = [v for v in re.split(r"[\s,'\"]+", data["varsiwant"]) if v]
+        # Only krand 2 takes a seed: asking for another mode is asking for its own random numbers.
+        if data.get("krand", 2) != 2:
+            data.setdefault("seed", "none")
+        return data
+
+    @field_validator("efile", "pinbc", "pinpf", "poutf")
+    @classmethod
+    def _stay_in_the_run_directory(cls, value: str) -> str:
+        if value and not _SAFE_FILE_NAME.fullmatch(value):
+            raise ValueError("must be a plain file name (letters, digits, '.', '_', '-')")
+        return value
+
+    @field_validator("n_hours")
+    @classmethod
+    def _backward(cls, value: int) -> int:
+        if not -2400 <= value <= -1:
+            raise ValueError(f"must be between -2400 and -1, since footprints look back in time (got {value})")
+        return value
+
+    @field_validator("varsiwant")
+    @classmethod
+    def _known_variables(cls, value: list[str]) -> list[str]:
+        known = HysplitConfig.model_fields["varsiwant"].annotation.__args__[0].__args__
+        if unknown := [v for v in value if v not in known]:
+            raise ValueError(f"unknown variables {unknown}; HYSPLIT knows {', '.join(known)}")
+        if len(set(value)) != len(value):
+            raise ValueError("names a variable twice")
+        if missing := [v for v in ("time", "indx", "long", "lati", "zagl", "foot") if v not in value]:
+            raise ValueError(f"must include {', '.join(missing)}")
+        return value
+
+    @model_validator(mode="after")
+    def _validate_seed(self) -> Self:
+        if self.seed != "none" and self.krand != 2:
+            raise ValueError(f"seed needs krand 2 (got krand {self.krand}): set krand: 2, or seed: none")
+        return self
+
+    @model_validator(mode="after")
+    def _validate_hnf_plume(self) -> Self:
+        if self.hnf_plume and (missing := sorted(set(NEAR_FIELD_COLUMNS) - set(self.varsiwant))):
+            raise ValueError(f"hnf_plume needs varsiwant to include {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _validate_sizes(self) -> Self:
+        if not 1 <= self.numpar <= 1_000_000:
+            raise ValueError(f"numpar must be between 1 and 1000000 (got {self.numpar})")
+        if self.outdt < 0:
+            raise ValueError(f"outdt must be 0 or more, since a negative one writes no particles (got {self.outdt})")
+        if not self.veght > 0:
+            raise ValueError(f"veght must be above 0 (got {self.veght})")
+        if not self.z_top > 0:
+            raise ValueError(f"z_top must be above 0 m (got {self.z_top})")
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the settings makes the particles."""
+        return dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, "timeout"}))
+
+    @property
+    def predicted_cpu(self) -> float:
+        """CPU seconds one receptor's simulation is expected to take."""
+        return float(CPU_PER_START + CPU_PER_PARTICLE_HOUR * self.numpar * abs(self.n_hours))
+
+    def for_receptor(self, receptor: Receptor, exe_dir: Path | None) -> HysplitConfig:
+        """Return the settings pystilt writes for one receptor's run."""
+        values = self.model_dump(exclude={"seed", "kmsl", "timeout", *_NOT_OF_A_SCENE})
+        seed = self.seed if isinstance(self.seed, int) else seed_for(receptor.id) if self.seed == "receptor" else None
+        # R STILT's maxpar; pystilt would add particles for the second end of a slanted column.
+        values["maxpar"] = self.maxpar or self.numpar
+        return HysplitConfig(**values, seed=seed, exe_dir=exe_dir)
+
+
+def seed_for(receptor_id: str) -> int:
+    """Return a receptor's seed: the same each time, and below 2**31, over which HYSPLIT's namelist fails."""
+    return zlib.crc32(receptor_id.encode()) & 0x7FFFFFFF

@@ -1,0 +1,291 @@
+"""Part files of particles, as Parquet: the tables of a batch's receptors one after the other.
+
+A row group holds a few receptors, so that neither writing nor reading takes more memory than these. The file carries in
+its metadata what made it (its ``key``) and one :class:`~stilt_dagster.science.outcomes.Outcome` for every receptor of
+the batch, failed ones included.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stilt_dagster.science.batches import Source, size_of
+from stilt_dagster.science.errors import DamagedError, Reason, SimulationFailed
+from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particles
+
+#: Rows a row group holds at least, unless the batch ends: small simulations share one.
+_ROW_GROUP = 250_000
+
+
+def _field(name: str, decimals: Mapping[str, int]) -> pa.DataType:
+    """Return how a column is stored so that no printed digit is lost.
+
+    Longitude and latitude with their four decimals fit a float32, and so does the corrected ``foot``, which is
+    computed. Other printed columns are kept as decimals: integers in the file, a third the size of doubles.
+    """
+    if name == "receptor":
+        return pa.dictionary(pa.int32(), pa.string())
+    if name in ("particle", "age"):
+        return pa.int32()
+    if name in ("lon", "lat") and 0 <= decimals.get(name, -1) <= 4:
+        return pa.float32()
+    if name == "foot":
+        return pa.float64() if name in decimals else pa.float32()
+    if 0 <= decimals.get(name, -1) <= 7:
+        return pa.decimal128(9, decimals[name])
+    return pa.float64()
+
+
+def _decimal_array(values: NDArray[np.float64], kind: pa.Decimal128Type) -> pa.Array | None:
+    """Return *values* as exact decimals, NaN as null; None where one has more digits than fit."""
+    scaled = np.rint(values * 10.0**kind.scale)
+    missing = np.isnan(scaled)
+    if np.any(np.abs(scaled[~missing]) >= 10.0**kind.precision):
+        return None
+    units = np.where(missing, 0, scaled).astype(np.int64)
+    words = np.empty((len(units), 2), np.int64)
+    words[:, 0], words[:, 1] = units, units >> 63
+    mask = None if not missing.any() else pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
+    return pa.Array.from_buffers(kind, len(units), [mask, pa.py_buffer(words)])
+
+
+def to_table(receptor: str, particles: Particles) -> pa.Table:
+    """Return a particle table as it is stored, with a ``receptor`` column first.
+
+    Raises
+    ------
+    SimulationFailed
+        If a number is too large to be stored exactly.
+    """
+    schema = pa.schema(
+        [
+            pa.field(n, _field(n, particles.decimals), metadata={"description": COLUMN_ATTRIBUTES.get(n, n)})
+            for n in ("receptor", *particles.columns)
+        ]
+    )
+    arrays = []
+    for f in schema:
+        if f.name == "receptor":
+            arrays.append(
+                pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(particles), np.int32)), pa.array([receptor]))
+            )
+        elif pa.types.is_decimal(f.type):
+            column = _decimal_array(particles.columns[f.name], f.type)
+            if column is None:
+                raise SimulationFailed(Reason.HYSPLIT_ERROR, f"column {f.name} holds a number too large to store")
+            arrays.append(column)
+        else:
+            arrays.append(pa.array(particles.columns[f.name], f.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _doubles(column: pa.Decimal128Array) -> NDArray[np.float64]:
+    """Return decimals as the doubles nearest to them: an integer divided by a power of ten, both exact."""
+    words = np.frombuffer(column.buffers()[1], np.int64)[2 * column.offset :: 2][: len(column)]
+    values = words / 10.0**column.type.scale
+    values[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return np.asarray(values)
+
+
+class ParticleWriter:
+    """Write the particle tables of a batch to one Parquet file, a row group at a time.
+
+    Parameters
+    ----------
+    path : Path
+        A local file, complete only once :meth:`close` returned.
+    key : str
+        Hash of what makes the batch.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+        self.outcomes: list[Outcome] = []
+        self.rows = 0
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, outcome: Outcome, table: pa.Table | None) -> None:
+        """Append the outcome of a receptor and, unless it failed, its table."""
+        self.outcomes.append(outcome)
+        if table is not None:
+            self._pending.append(table)
+            self.rows += table.num_rows
+            self._pending_rows += table.num_rows
+            if self._pending_rows >= _ROW_GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = pa.concat_tables(self._pending).unify_dictionaries()
+        if self._writer is None:
+            self._writer = _open_writer(self._path, table.schema)
+        self._writer.write_table(table, row_group_size=table.num_rows)
+        self._pending, self._pending_rows = [], 0
+
+    def close(self) -> None:
+        """Write what is pending and the metadata."""
+        self._flush()
+        if self._writer is None:  # every receptor failed: the outcomes still need their file
+            self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
+        meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
+        self._writer.add_key_value_metadata(meta)
+        self._writer.close()
+
+    def abort(self) -> None:
+        """Close the file without finishing it."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a writer with the encoding that keeps each kind of column smallest.
+
+    Sorted by particle, positions change little from row to row: integers and decimals as differences, floats with
+    their bytes split into streams, and zstd over both.
+    """
+    encoding = {
+        f.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(f.type) else "DELTA_BINARY_PACKED"
+        for f in schema
+        if f.name != "receptor"
+    }
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=["receptor"],
+        column_encoding=encoding,
+        store_decimal_as_integer=True,
+        write_page_checksum=True,  # a flipped bit is an error, not another number
+        write_statistics=["receptor", "age"],
+    )
+
+
+class ParticleFile:
+    """A part file: its key, its outcomes, and its receptors' particles, a row group at a time.
+
+    Parameters
+    ----------
+    source : Path or BinaryIO
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a complete part file.
+    """
+
+    def __init__(self, source: Source) -> None:
+        try:
+            self._file = pq.ParquetFile(source, memory_map=False, page_checksum_verification=True)
+            self._lock = threading.Lock()
+            meta = self._file.schema_arrow.metadata or {}
+            extra = self._file.metadata.metadata or {}
+            self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
+            outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
+            self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
+        except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
+            raise ValueError(f"{source} is not a complete particle file: {error}") from error
+
+        self.size = size_of(source)
+
+    @property
+    def rows(self) -> int:
+        """Number of particle rows."""
+        return int(self._file.metadata.num_rows)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Yield each receptor's id and table, in the order written, reading one row group at a time."""
+        for group in range(self.n_groups):
+            yield from self.tables_of(group, columns)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of row groups."""
+        return int(self._file.metadata.num_row_groups)
+
+    def tables_of(self, group: int, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Yield each receptor's id and table of one row group.
+
+        Raises
+        ------
+        DamagedError
+            If it cannot be read as it was written.
+        """
+        wanted = None if columns is None else ["receptor", *columns]
+        try:
+            with self._lock:  # a reader shared by threads can wait for itself for ever
+                table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"a particle file is damaged inside: {error}") from error
+        table = table.combine_chunks()
+        column = table.column("receptor").combine_chunks()
+        if not isinstance(column, pa.DictionaryArray):
+            column = column.dictionary_encode()
+        codes = column.indices.to_numpy(zero_copy_only=False)
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        stops = np.r_[starts[1:], len(codes)]
+        ids = column.dictionary.to_pylist()
+        for start, stop in zip(starts, stops, strict=True):
+            yield ids[codes[start]], table.slice(start, stop - start)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close(force=True)
+
+
+def positions(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return ``particle, age, lon, lat, foot`` of a stored table, positions as the decimals HYSPLIT printed."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.asarray(table.column(name).to_numpy())
+
+    lon, lat = column("lon"), column("lat")
+    if lon.dtype == np.float32:  # four decimals, which the float32 holds
+        lon, lat = np.round(lon.astype(np.float64), 4), np.round(lat.astype(np.float64), 4)
+    return column("particle"), column("age"), lon, lat, column("foot").astype(np.float64)
+
+
+def column_of(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Return a column of a stored table as the doubles nearest to what HYSPLIT printed."""
+    column = table.column(name).combine_chunks()
+    return _doubles(column) if pa.types.is_decimal(column.type) else np.asarray(column.to_numpy(), np.float64)
+
+
+def read_particles(path: Path | str) -> Any:
+    """Read a part file into a pandas DataFrame of floats, one row a particle a minute.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``receptor``, ``particle``, ``age`` (minutes), ``lon``, ``lat`` (degrees, as HYSPLIT printed them), ``zagl``,
+        ``foot`` and the other columns of the run's ``varsiwant``.
+    """
+    tables = [as_floats(table) for _, table in ParticleFile(Path(path)).tables()]
+    return pa.concat_tables(tables).unify_dictionaries().to_pandas()
+
+
+def as_floats(table: pa.Table) -> pa.Table:
+    """Return a stored table with the numbers HYSPLIT printed as the doubles nearest to them."""
+    _, _, lon, lat, _ = positions(table)
+    for name, values in (("lon", lon), ("lat", lat)):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    for i, f in enumerate(table.schema):
+        if pa.types.is_decimal(f.type):
+            table = table.set_column(i, f.name, pa.array(_doubles(table.column(i).combine_chunks())))
+    return table

@@ -1,0 +1,274 @@
+"""The simulations of a scene's batches: which are to be done, doing them, and keeping what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
+from stilt_dagster.science.outcomes import Outcome, Report
+from stilt_dagster.science.part_index import IndexedFolder, PartSummary
+from stilt_dagster.science.part_pool import Progress, run_shards
+from stilt_dagster.science.scenes.receptors import Receptor
+from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
+from stilt_dagster.science.transport.particles import Particles
+
+#: How often a receptor is tried whose failure may not repeat itself.
+ATTEMPTS = 2
+
+Result = tuple[Outcome, pa.Table | None]
+
+
+class Engine(Protocol):
+    """What simulates a receptor; :class:`~stilt_dagster.science.transport.hysplit.Hysplit` is one."""
+
+    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Path) -> Particles:
+        """Release particles at a receptor and follow them."""
+
+    def stop(self) -> None:
+        """End runs under way."""
+
+
+def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Path, engine: Engine) -> Result:
+    """Simulate one receptor, trying again what may go better the second time.
+
+    Returns
+    -------
+    (Outcome, pyarrow.Table or None)
+        The outcome, and its particles unless it failed.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            particles = engine.run(receptor, settings, meteorology)
+            hours, escaped = particles.coverage(settings.n_hours)
+            outcome = Outcome(
+                receptor.id,
+                attempts=attempt,
+                n_particles=particles.n_particles,
+                hours_covered=round(hours, 3),
+                escaped_fraction=round(escaped, 6),
+            )
+            return outcome, to_table(receptor.id, particles)
+        except SimulationFailed as failure:
+            outcome = Outcome(receptor.id, "failed", failure.reason, str(failure), failure.log, attempt)
+            if failure.reason not in TRANSIENT:
+                break
+    return outcome, None
+
+
+class _TrajectoryPart:
+    """The part file of one batch; receptors that are done are taken from the file it replaces."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        done: ParticleFile | None,
+        run: Callable[[Receptor], Result],
+        folder: IndexedFolder,
+        scratch: Path,
+        report: Report,
+    ) -> None:
+        self._batch = batch
+        self._report = report
+        self._folder = folder
+        self._run = run
+        self.path = scratch / f"{batch.shard}-{batch.name}.parquet"
+        self._done = done
+        self._writer = ParticleWriter(self.path, batch.key)
+        self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
+        self._tables: Iterator[tuple[str, pa.Table]] = done.tables() if done else iter(())
+        self._left = list(batch.receptors.ids)
+
+    @property
+    def work(self) -> Sequence[Callable[[], Result]]:
+        """One simulation a receptor that is not done."""
+        receptors = self._batch.receptors
+        return [partial(self._run, receptors[k]) for k, i in enumerate(receptors.ids) if i not in self._kept]
+
+    def add(self, result: Result) -> int:
+        """Write a simulated receptor, and before it those that were kept."""
+        self._keep_until(result[0].receptor)
+        self._left.pop(0)
+        self._writer.add(*result)
+        if self._report.sample is None and result[1] is not None:
+            self._report.sample = (result[0].receptor, result[1])
+        return 1
+
+    def _keep_until(self, receptor: str | None) -> None:
+        while self._left and self._left[0] != receptor:
+            kept = self._left.pop(0)
+            with removing_damaged(self._folder, self._batch):
+                name, table = next(self._tables)
+            assert name == kept, "kept receptors come in the order they were written"
+            self._writer.add(self._kept[kept], table)
+
+    def close(self) -> Callable[[], None]:
+        """Finish the file; return what publishes it."""
+        self._keep_until(None)
+        self._writer.close()
+        self._close_kept()
+        writer = self._writer
+        summary = PartSummary.of(self._batch.key, writer.outcomes, self.path.stat().st_size, writer.rows)
+        self._report.add_part(summary)
+        return partial(self._folder.put, self.path, f"{self._batch.name}.parquet", summary)
+
+    def _close_kept(self) -> None:
+        if self._done is not None:
+            self._done.close()
+
+    def abort(self) -> None:
+        """Drop the file."""
+        self._close_kept()
+        self._writer.abort()
+        self.path.unlink(missing_ok=True)
+
+
+def read_part(folder: IndexedFolder, batch: Batch, *, whole: bool = False) -> ParticleFile | None:
+    """Return the part file of a batch, or None if it is missing, damaged, or was made with other inputs.
+
+    Parameters
+    ----------
+    folder : IndexedFolder
+        Its folder.
+    batch : Batch
+        The batch.
+    whole : bool
+        All of it will be read; else how its receptors ended, mostly, which of a remote file is a fraction.
+    """
+    with suppress(ValueError):
+        part = folder.open(f"{batch.name}.parquet", ParticleFile, whole=whole)
+        if part is None:
+            return None
+        if part.key == batch.key and [o.receptor for o in part.outcomes] == batch.receptors.ids:
+            return part
+        part.close()
+    return None
+
+
+@contextmanager
+def removing_damaged(folder: IndexedFolder, batch: Batch) -> Iterator[None]:
+    """Remove the particles of a batch that turn out to be damaged while they are read, so that they are made anew.
+
+    Raises
+    ------
+    IncompleteError
+        In place of a :class:`DamagedError`.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        folder.remove(f"{batch.name}.parquet")
+        raise IncompleteError(
+            f"trajectories of shard {batch.shard}, {batch.name}.parquet, were damaged on disk and are removed: "
+            "materialize trajectories again"
+        ) from error
+
+
+def part_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
+    """Return how a batch's simulations ended, from the index or else the part file; None if the part is not good."""
+    name = f"{batch.name}.parquet"
+    summary = folder.summary(name)
+    if summary is None:
+        part = read_part(folder, batch)
+        if part is None:
+            return None
+        with closing(part):
+            summary = PartSummary.of(part.key, part.outcomes, part.size, part.rows)
+        folder.note(name, summary)
+    return summary if summary.key == batch.key else None
+
+
+def first_particles(
+    shards: Mapping[str, Sequence[Batch]], folder_of: Callable[[str], IndexedFolder]
+) -> tuple[str, pa.Table] | None:
+    """Return the first receptor of some shards that has particles, and its table; None if there is none."""
+    for batch in (b for members in shards.values() for b in members):
+        part = read_part(folder_of(batch.shard), batch)
+        if part is None:
+            continue
+        with closing(part), removing_damaged(folder_of(batch.shard), batch):
+            first = next(part.tables(("particle", "age", "lon", "lat", "foot")), None)
+        if first is not None:
+            return first
+    return None
+
+
+def simulate_shards(
+    shards: Mapping[str, Sequence[Batch]],
+    settings: TransportSettings,
+    meteorology: Path,
+    engine: Engine,
+    folder_of: Callable[[str], IndexedFolder],
+    scratch: Path,
+    *,
+    workers: int,
+    rerun: bool = False,
+    report_progress: Progress = lambda done, total: None,
+) -> Report:
+    """Simulate what of some shards is missing, failed, or was made with other inputs.
+
+    Parameters
+    ----------
+    shards : mapping of str to sequence of Batch
+        Whole shards of a scene.
+    settings : TransportSettings
+        The scene's transport.
+    meteorology : Path
+        The scene's aggregate, on this machine.
+    engine : Engine
+        What simulates.
+    folder_of : callable
+        The folder of a shard, with its index.
+    scratch : Path
+        Where files are written before they are published.
+    workers : int
+        Simulations at a time.
+    rerun : bool
+        Do everything again.
+    report_progress : callable
+        Told of receptors done and in all.
+
+    Returns
+    -------
+    Report
+        Of all receptors of the shards, done now or before.
+    """
+    report = Report()
+
+    def run(receptor: Receptor) -> Result:
+        return simulate(receptor, settings, meteorology, engine)
+
+    def find(batch: Batch) -> PartSummary | ParticleFile | None:
+        folder = folder_of(batch.shard)
+        summary = None if rerun else part_summary(folder, batch)
+        if summary is None or not summary.counts.get("ok"):
+            return None
+        # What succeeded goes into the file that takes its place.
+        return summary if summary.counts["ok"] == len(batch.receptors) else read_part(folder, batch, whole=True)
+
+    def begin(batch: Batch, found: PartSummary | ParticleFile | None) -> tuple[_TrajectoryPart | None, int]:
+        if isinstance(found, PartSummary):
+            report.add_part(found)
+            return None, len(batch.receptors)
+        n_ok = sum(o.status == "ok" for o in found.outcomes) if found else 0
+        return _TrajectoryPart(batch, found, run, folder_of(batch.shard), scratch, report), n_ok
+
+    run_shards(
+        shards,
+        find,
+        begin,
+        folder_of,
+        ".parquet",
+        report,
+        workers=workers,
+        stop=engine.stop,
+        report_progress=report_progress,
+    )
+    return report

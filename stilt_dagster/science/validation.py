@@ -1,0 +1,152 @@
+"""What users write: YAML read as plain data, checked against models that explain themselves in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from stilt_dagster.science.errors import UserError
+
+_MAX_BYTES = 64 * 2**20
+
+#: Ids of scenes, and names of what the store keeps.
+SCENE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+class Spec(BaseModel):
+    """The base of what a YAML holds: unknown names are errors, and so are numbers that are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _reachable(place: str) -> str:
+    """Refuse what would have a pod ask servers of its own network, such as the one that hands out identities."""
+    scheme, separator, rest = place.partition("://")
+    if separator and "@" in rest.partition("/")[0]:
+        raise ValueError("must not hold credentials: specs are read by many")
+    if separator and scheme not in ("gs", "s3", "https", "file"):
+        raise ValueError(f"must be a path, or begin with gs://, s3:// or https:// (got {place!r})")
+    return place
+
+
+#: Where a file or directory is: a path, or a URL.
+Place = Annotated[str, Field(max_length=2000), AfterValidator(_reachable)]
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as plain data: no aliases (they can multiply without end), no doubled names, times left as text."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if not isinstance(name, str):
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name!r} is not a name")
+            if name in seen:
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name} is given twice")
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_text(path: Path, error: Callable[[str], UserError]) -> str:
+    """Return a YAML file's text; what is wrong with it is raised as *error* makes it."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise error(f"{path} is larger than {_MAX_BYTES >> 20} MiB: keep receptors in a CSV or Parquet file")
+        return path.read_text()
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror})") from problem
+    except UnicodeDecodeError as problem:
+        raise error(f"{path} is not a text file") from problem
+
+
+def parse_yaml(text: str, where: str, what: str, error: Callable[[str], UserError]) -> dict[str, Any]:
+    """Return the mapping a YAML holds.
+
+    Parameters
+    ----------
+    text : str
+        The YAML.
+    where : str
+        What errors call it.
+    what : str
+        What it must hold, for the error if it does not.
+    error : callable
+        Makes the error of a message.
+    """
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as problem:  # the last: numbers and dates that are none
+        raise error(f"{where} is not valid YAML: {problem}") from problem
+    if not isinstance(data, dict):
+        raise error(f"{where} must hold {what}")
+    return data
+
+
+def validate(model: type[S], data: Any, where: str, error: Callable[[str], UserError]) -> S:
+    """Return *data* as a model; an error is one line naming *where*, each field in error, and what is allowed."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as problems:
+        raise error(f"{where}: {_explain(model, problems)}") from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    """Return a validation error as one line: each field, what is wrong, and the name probably meant."""
+    lines: list[str] = []
+    for problem in error.errors():
+        # Alternatives of a union are not names a user wrote.
+        place = [str(p) for p in problem["loc"] if not re.match(r"(float|int|list\[|literal\[|constrained)", str(p))]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown name" + _suggestion(model, place)
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif "got " not in message and not isinstance(problem["input"], (Mapping, list)):
+            message += f" (got {problem['input']!r})"
+        line = f"{'.'.join(place)}: {message}" if place else message
+        if line not in lines:
+            lines.append(line)
+    more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
+    return "; ".join(lines[:5]) + more
+
+
+def _suggestion(model: type[BaseModel], place: list[str]) -> str:
+    """Return the names allowed where *place* is not one, closest first."""
+    for name in place[:-1]:
+        field = model.model_fields.get(name)
+        model = next(_models(field.annotation), model) if field else model
+    names = [n for n in model.model_fields if n not in ("exe_dir", "data_dir")]
+    close = difflib.get_close_matches(place[-1], names, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return (
+        f"; allowed are {', '.join(names)}" if len(names) < 20 else "; it must be a STILT parameter by its STILT name"
+    )
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models an annotation holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
