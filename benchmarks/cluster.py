@@ -33,14 +33,16 @@ from sqlalchemy import event as sql_event
 from sqlalchemy.engine import Engine
 
 from benchmarks.played_pods import Killed, Life, PlayedNodes, Player, Recording, pooled
-from stilt_dagster.automation.due import next_steps, read_record
+from stilt_dagster.automation.due import next_steps
 from stilt_dagster.automation.scene_sensor import advance_scenes
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.kubernetes.pod_sizes import Load, pods_for, size_of
-from stilt_dagster.kubernetes.run_coverage import ORDER, load_of
+from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.register import register_scene
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
-from stilt_dagster.science.batches import plan
+from stilt_dagster.science.batches import plan_batches
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
@@ -60,7 +62,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 NODES, CORES = 16, 32
 
 #: What is made of scenes that name no background.
-MADE = tuple(asset for asset in ORDER if asset != "background")
+MADE = tuple(asset for asset in tuple(ASSETS) if asset != "background")
 
 #: Spread of the time of a receptor's simulation, of its mean.
 SPREAD = 0.1
@@ -571,7 +573,7 @@ class Simulations:
     """
 
     def __init__(self, scene: Scene, checksum: str) -> None:
-        self.batches = plan(scene, checksum, "engine")
+        self.batches = plan_batches(scene, checksum, "engine")
         mean = scene.transport.predicted_cpu
         self.seconds = {
             r.id: mean * random.Random(zlib.crc32(r.id.encode())).lognormvariate(-(SPREAD**2) / 2, SPREAD)

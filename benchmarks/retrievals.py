@@ -21,7 +21,8 @@ import yaml
 from netCDF4 import Dataset
 from stilt.observations.readers import read_tropomi_ch4
 
-from stilt_dagster.operations.ingest.scan import Source, load_sources, scan
+from stilt_dagster.operations.ingest.scan import scan
+from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import read_granule
 from stilt_dagster.science.scenes.retrieval_settings import Area

@@ -2,6 +2,7 @@
 
     python benchmarks/scene.py                       the scene of the promise: 64 receptors, 200 particles, 24 h
     python benchmarks/scene.py --receptors 4 --hours 6   a quick look
+    python benchmarks/scene.py --domain                  32 receptors of the predecessor's domain: 4 h, 500 x 550 at 0.002
 
 Everything runs as users run it, in one process of the command line; CPU is that process's and its children's.
 """
@@ -30,11 +31,14 @@ from stilt_dagster.science.scenes.receptors import Receptor
 _RUN = """
 import json, resource, sys, warnings
 warnings.filterwarnings("ignore")
-import dagster as dg
-from stilt_dagster.resources.store import Store
+from stilt_dagster.cli.console import open_instance, open_scene, open_store
 from stilt_dagster.operations.run import run_scene
-from stilt_dagster.settings import store_url
-run_scene(dg.DagsterInstance.get(), Store(store_url()), sys.argv[1])
+
+def definitions():
+    from stilt_dagster.definitions import defs
+    return defs
+
+run_scene(open_instance(), open_scene(open_store(), sys.argv[1]), definitions)
 own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 print(json.dumps({"own": own.ru_utime + own.ru_stime, "hycs_std": children.ru_utime + children.ru_stime,
                   "own_rss": own.ru_maxrss / 1024}))
@@ -59,8 +63,13 @@ class EnginePeak(threading.Thread):
             time.sleep(0.5)
 
 
-def scene(directory: Path, name: str, receptors: int, hours: int, numpar: int) -> Path:
-    """Write a scene of *receptors* in a row, on a grid of 6 x 6 degrees at 0.01."""
+#: The grid of the promise, 6 x 6 degrees at 0.01; and that of the predecessor's domain.
+WIDE = {"xmin": -115, "xmax": -109, "xres": 0.01, "ymin": 37.5, "ymax": 43.5, "yres": 0.01}
+DOMAIN = {"xmin": -112.5, "xmax": -111.5, "xres": 0.002, "ymin": 40.1, "ymax": 41.2, "yres": 0.002}
+
+
+def scene(directory: Path, name: str, receptors: int, hours: int, numpar: int, grid: dict[str, float]) -> Path:
+    """Write a scene of *receptors* in a row."""
     points = [
         {"longitude": round(-112.6 + 1.2 * k / max(receptors - 1, 1), 4), "latitude": 40.5, "height": 5}
         for k in range(receptors)
@@ -70,7 +79,7 @@ def scene(directory: Path, name: str, receptors: int, hours: int, numpar: int) -
         "time": "2023-07-16T00:15:00Z",
         "receptors": {"points": points},
         "transport": {"n_hours": -hours, "numpar": numpar},
-        "footprint": {"xmin": -115, "xmax": -109, "xres": 0.01, "ymin": 37.5, "ymax": 43.5, "yres": 0.01},
+        "footprint": grid,
         "meteorology": {"directory": str(directory / "meteorology"), "pattern": "%Y%m%d_%H-*_hrrr"},
     }
     path = directory / f"{name}.yaml"
@@ -91,13 +100,13 @@ def bare(directory: Path, name: str) -> float:
     """Return the CPU seconds a receptor of hycs_std alone, run as R STILT and pystilt run it, one a core."""
     from stilt.transport.hysplit import write_inputs
 
-    from stilt_dagster.science.scenes.spec import Scene
+    from stilt_dagster.resources.store import Store
     from stilt_dagster.science.transport.hysplit import _release
 
-    spec = Scene.from_json((directory / f"store/scenes/{name}.json").read_text())
+    spec = Store(str(directory / "store")).scene(name)
     met = directory / f"store/meteorology_aggregate/{name}.arl"
     n = 4 * (os.cpu_count() or 1)
-    receptors = spec.receptor_list[:: max(1, len(spec.receptor_list) // n)][:n]
+    receptors = list(spec.receptor_list)[:: max(1, len(spec.receptor_list) // n)][:n]
 
     def simulate(receptor: Receptor) -> None:
         with tempfile.TemporaryDirectory() as work:
@@ -113,11 +122,11 @@ def bare(directory: Path, name: str) -> float:
 
 def gridding(directory: Path, name: str) -> float:
     """Return the CPU seconds of one footprint, warm."""
+    from stilt_dagster.resources.store import Store
     from stilt_dagster.science.footprints.gridding import calculate_footprint
-    from stilt_dagster.science.scenes.spec import Scene
     from stilt_dagster.science.transport.particle_files import ParticleFile, positions
 
-    spec = Scene.from_json((directory / f"store/scenes/{name}.json").read_text())
+    spec = Store(str(directory / "store")).scene(name)
     part = sorted((directory / "store/trajectories" / name).glob("*/part-*.parquet"))[0]
     _, table = next(ParticleFile(part).tables(("particle", "age", "lon", "lat", "foot")))
     best = 9.0
@@ -134,6 +143,7 @@ def main() -> None:
     parser.add_argument("--receptors", type=int, default=64)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--numpar", type=int, default=200)
+    parser.add_argument("--domain", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as tmp:
         directory = Path(tmp)
@@ -142,7 +152,13 @@ def main() -> None:
         )
         weather = Weather(speed=3.0, direction=250, veer=3.0, shear=True, hill=500)
         make_meteorology(directory / "meteorology", "2023-07-15T00:00", 27, (-116.0, 36.6, -108.0, 44.4), weather)
-        files = [scene(directory, "one", 1, 1, 20), scene(directory, "many", args.receptors, args.hours, args.numpar)]
+        grid = WIDE
+        if args.domain:
+            args.receptors, args.hours, grid = 32, 4, DOMAIN
+        files = [
+            scene(directory, "one", 1, 1, 20, grid),
+            scene(directory, "many", args.receptors, args.hours, args.numpar, grid),
+        ]
         cli = [sys.executable, "-m", "stilt_dagster.cli", "scene", "add", *map(str, files)]
         subprocess.run(cli, check=True, capture_output=True)
         run(directory, "one")  # compiles what numba has not compiled on this machine yet

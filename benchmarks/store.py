@@ -21,8 +21,9 @@ import pytest
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.operations.status import scene_status
-from stilt_dagster.resources import Store
 from stilt_dagster.resources.configurable import TransportEngine
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster_tests.assets.test_runs import Bench
 from stilt_dagster_tests.harness.gcs import Call, GcsServer, use
 
@@ -84,7 +85,7 @@ def scene(directory: Path, server: GcsServer, patch: pytest.MonkeyPatch, cells: 
         for job in ("prepare", "simulate", "assemble"):
             assert bench.run(job, made).success
             show(job)
-        assert scene_status(bench.store, made.id, version).is_ready
+        assert scene_status(StoredScene.load(bench.store, made.id, version)).is_ready
         show("status")
         assert bench.run("simulate", made).success
         show("simulate again")

@@ -1,4 +1,4 @@
-"""Jobs: the three runs that take a scene from its spec to its jacobian, and registering scenes from the UI."""
+"""Jobs: the three runs that take a scene from its spec to its jacobian, and what else the UI can do to scenes."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
+from stilt_dagster.operations.delete import delete_scene, require_no_run
 from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
 from stilt_dagster.operations.register import register_scene
@@ -63,6 +64,33 @@ def register_scenes() -> None:
     register()
 
 
+class DeleteConfig(dg.Config):
+    """Scenes to delete."""
+
+    scenes: list[str] = Field(description="Ids of the scenes.")
+    keep_files: bool = Field(False, description="Leave the files of their products in the store.")
+
+
+@dg.op
+def delete(context: dg.OpExecutionContext, config: DeleteConfig, store: StoreResource) -> int:
+    """Delete scenes: partition, spec and files; refused while a run of one is in progress."""
+    files = 0
+    with user_errors_as_failures():
+        for scene in config.scenes:
+            require_no_run(context.instance, scene)
+        for scene in config.scenes:
+            deleted = delete_scene(context.instance, store.store, scene, keep_files=config.keep_files)
+            files += deleted.files
+            context.log.info(f"scene {scene}: deleted, {deleted.files} files")
+    return files
+
+
+@dg.job(description="Delete scenes, as `stilt-dagster scene delete` does.", executor_def=dg.in_process_executor)
+def delete_scenes() -> None:
+    """Delete scenes from the UI."""
+    delete()
+
+
 class ConcatConfig(dg.Config):
     """Jacobians to concatenate."""
 
@@ -113,4 +141,4 @@ def export_scene() -> None:
     export()
 
 
-JOBS = (prepare, simulate, assemble, register_scenes, concat_jacobians, export_scene)
+JOBS = (prepare, simulate, assemble, register_scenes, delete_scenes, concat_jacobians, export_scene)

@@ -19,6 +19,22 @@ scene_by_shard = dg.MultiPartitionsDefinition({"scene": scenes, "shard": shards}
 to_scene = dg.MultiToSingleDimensionPartitionMapping("scene")
 
 
+#: The assets in the order they build on each other, and whether each is partitioned by shard too.
+ASSETS = {
+    "receptors": False,
+    "meteorology_aggregate": False,
+    "trajectories": True,
+    "footprints": True,
+    "background": False,
+    "jacobian": False,
+}
+
+
+def partition_keys(asset: str, scene: str) -> list[str]:
+    """Return the keys of an asset's partitions of a scene."""
+    return [f"{scene}|{shard}" for shard in SHARDS] if ASSETS[asset] else [scene]
+
+
 def shards_of_run(context: dg.AssetExecutionContext) -> tuple[str, list[str]]:
     """Return the scene a run covers, and which of its shards.
 

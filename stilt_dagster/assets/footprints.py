@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 
 from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.pictures import influence_map
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run
@@ -12,7 +13,6 @@ from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.outcomes import Report
-from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.scenes.spec import Scene
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import dagster as dg
 
 from stilt_dagster.assets.metadata import picture, report_metadata
+from stilt_dagster.assets.pictures import influence_map
 from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.jacobian.jacobian import build_jacobian
-from stilt_dagster.science.pictures import influence_map
 
 
 @dg.asset(

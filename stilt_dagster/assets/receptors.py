@@ -5,11 +5,11 @@ import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import picture
+from stilt_dagster.assets.pictures import influence_map
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.pictures import influence_map
 from stilt_dagster.science.scenes.receptor_table import stored_receptors
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import receptors_version

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.pictures import plume
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.receptors import check_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
@@ -16,7 +17,6 @@ from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.pictures import plume
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.particle_files import positions
 from stilt_dagster.science.transport.trajectories import first_particles, simulate_shards

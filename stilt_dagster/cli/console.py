@@ -66,9 +66,9 @@ def open_store() -> Store:
 def open_scene(store: Store, scene: str) -> StoredScene:
     """Return a registered scene, as this machine's transport engine simulates it."""
     from stilt_dagster.resources.stored_scene import StoredScene
-    from stilt_dagster.science.transport.hysplit import Hysplit
+    from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 
-    return StoredScene.load(store, scene, Hysplit().version)
+    return StoredScene.load(store, scene, engine_version(find_hycs_std()))
 
 
 def matching(store: Store, patterns: list[str]) -> list[str]:

@@ -73,7 +73,7 @@ def _hours(seconds: float) -> str:
 @app.command("list")
 def list_scenes(as_json: AsJson = False) -> None:
     """List registered scenes; those whose partition was deleted in the UI are marked as unregistered."""
-    from stilt_dagster.operations.partitions_of_instance import registered_scenes
+    from stilt_dagster.operations.registered import registered_scenes
 
     with user_errors():
         names = open_store().scenes()
@@ -121,7 +121,7 @@ def _status_of_all(store: Store, names: list[str], as_json: bool) -> None:
     """Print a table of scenes."""
     from rich.table import Table
 
-    from stilt_dagster.operations.partitions_of_instance import registered_scenes
+    from stilt_dagster.operations.registered import registered_scenes
     from stilt_dagster.operations.status import scene_status
 
     registered = registered_scenes(dagster_home(), open_instance) if names else set()
@@ -200,8 +200,8 @@ def _definitions(workers: int) -> Any:
 
 
 def _selection(rerun: str, assets: str, shards: str) -> Selection:
-    from stilt_dagster.operations.record import ASSETS
     from stilt_dagster.operations.run import Selection
+    from stilt_dagster.partitions import ASSETS
 
     if rerun not in ("missing", "all"):
         raise UserError(f"--rerun must be missing or all (got {rerun!r})")

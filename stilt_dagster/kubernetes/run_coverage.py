@@ -9,13 +9,11 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import RETRY_NUMBER_TAG
 from stilt_dagster.kubernetes.pod_sizes import Load, Size, overridden, size_of
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster.science.scenes.receptors import SHARDS
 
 #: Run tags: what a run covers, and its cores, which the queue counts.
 SCENE_TAG, ASSET_TAG, CORES_TAG = "stilt/scene", "stilt/asset", "stilt/cores"
-
-#: Assets in the order they build on each other.
-ORDER = ("receptors", "meteorology_aggregate", "trajectories", "footprints", "background", "jacobian")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def coverage(run: dg.DagsterRun, assets: frozenset[dg.AssetKey] | None = None) -
     share = 1.0
     if first.isdigit() and last.isdigit():
         share = max(int(last) - int(first) + 1, 1) / len(SHARDS)
-    return Coverage(tuple(a for a in ORDER if a in names), scene, share, last_scene)
+    return Coverage(tuple(a for a in ASSETS if a in names), scene, share, last_scene)
 
 
 def load_of(instance: dg.DagsterInstance, scene: str) -> tuple[Load, dict[str, str]]:

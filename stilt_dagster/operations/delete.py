@@ -8,7 +8,8 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DATA_VERSION_TAG, NOT_FINISHED_STATUSES
 from stilt_dagster.kubernetes.run_coverage import SCENE_TAG
-from stilt_dagster.operations.record import ASSETS, DELETED, read_record
+from stilt_dagster.operations.record import DELETED, read_record
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError
 

@@ -8,17 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DATA_VERSION_TAG
-from stilt_dagster.science.scenes.receptors import SHARDS
-
-#: The assets, and whether each is partitioned by shard too.
-ASSETS = {
-    "receptors": False,
-    "meteorology_aggregate": False,
-    "trajectories": True,
-    "footprints": True,
-    "background": False,
-    "jacobian": False,
-}
+from stilt_dagster.partitions import ASSETS, partition_keys
 
 #: Version recorded of products whose files were deleted.
 DELETED = "deleted"
@@ -42,11 +32,6 @@ class Materialized:
 
 #: Last materializations: by asset, then by partition key.
 Record = Mapping[str, Mapping[str, Materialized]]
-
-
-def partition_keys(asset: str, scene: str) -> list[str]:
-    """Return the keys of an asset's partitions of a scene."""
-    return [f"{scene}|{shard}" for shard in SHARDS] if ASSETS[asset] else [scene]
 
 
 def read_record(instance: dg.DagsterInstance, scenes: Iterable[str]) -> Record:

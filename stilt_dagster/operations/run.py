@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DagsterMaxRetriesExceededError
-from stilt_dagster.operations.record import ASSETS, partition_keys, read_record
+from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
-from stilt_dagster.partitions import scene_range
+from stilt_dagster.partitions import ASSETS, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import RunFailedError, UserError

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.part_index import find_summary, is_current
 from stilt_dagster.science.part_pool import prefetch
 
 if TYPE_CHECKING:
     from stilt_dagster.resources.stored_scene import StoredScene
     from stilt_dagster.science.batches import Batch, Source
     from stilt_dagster.science.outcomes import Outcome
-    from stilt_dagster.science.part_index import PartSummary
+    from stilt_dagster.science.part_index import IndexedFolder, PartSummary
 
 #: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
 STATES = ("missing", "partial", "stale", "ready")
@@ -98,15 +99,15 @@ def _aggregate(scene: StoredScene) -> str:
 
 def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tuple[str, str]] | None:
     """Count outcomes over the part files; return what the jacobian is made of, if all footprints are there."""
-    # Imported where a part is opened, since most are told by the index.
-    from stilt_dagster.science.footprints import footprints
-    from stilt_dagster.science.transport import trajectories
 
     def simulated(batch: Batch) -> PartSummary | None:
-        return trajectories.part_summary(scene.trajectories(batch.shard), batch)
+        folder = scene.trajectories(batch.shard)
+        return find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: _opened_particles(folder, batch))
 
     def gridded(batch: Batch) -> PartSummary | None:
-        return footprints.part_summary(scene.footprints(batch.shard), batch, scene.spec)
+        folder = scene.footprints(batch.shard)
+        key = versions.footprint_key(scene.spec, batch.key, batch.receptors.ids)
+        return find_summary(folder, f"{batch.name}.nc", key, lambda: _opened_footprints(folder, batch, scene))
 
     done, counted = Counter[str](), 0
     made: list[tuple[str, str]] = []
@@ -114,7 +115,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
         if particles is None:
             continue
         done["trajectories"] += 1
-        if part is not None and footprints.is_current(part, particles):
+        if part is not None and is_current(part, particles):
             done["footprints"] += 1
             made.append((part.key, part.simulations))
             status.outcomes.update(part.counts)
@@ -129,6 +130,21 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
         state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"
         status.assets[asset] = {"state": state, "parts": done[asset], "of": len(batches)}
     return made if batches and len(made) == len(batches) else None
+
+
+# What opens parts takes half a second to import, and mostly the index tells.
+
+
+def _opened_particles(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
+    from stilt_dagster.science.transport.trajectories import read_summary
+
+    return read_summary(folder, batch)
+
+
+def _opened_footprints(folder: IndexedFolder, batch: Batch, scene: StoredScene) -> PartSummary | None:
+    from stilt_dagster.science.footprints.footprints import read_summary
+
+    return read_summary(folder, batch, scene.spec)
 
 
 def _each(look: Callable[[Batch], PartSummary | None], batches: Iterable[Batch]) -> Iterator[PartSummary | None]:
@@ -158,7 +174,7 @@ def _background(scene: StoredScene) -> str:
 
 def _jacobian(scene: StoredScene, made: list[tuple[str, str]] | None, has_meteorology: bool, status: Status) -> str:
     """Return a jacobian's state; where parts have aged out of the store, it tells what they told of receptors."""
-    from stilt_dagster.science.jacobian.jacobian_files import read_origin
+    from stilt_dagster.science.jacobian.origin import read_origin
 
     ids = scene.spec.receptor_ids
 

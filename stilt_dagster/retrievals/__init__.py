@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stilt_dagster.retrievals import methaneair, methanesat, netcdf, oco, tropomi
-from stilt_dagster.retrievals.granule import Granule, Product, read
+from stilt_dagster.retrievals.granule import Granule, read
+from stilt_dagster.retrievals.table import Product
 from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.scenes.retrieval_settings import Area
 
@@ -42,7 +43,7 @@ def read_granule(
         One of :data:`PRODUCTS`.
     mapping : mapping, optional
         What to read otherwise than the product's table says; names are those of
-        :class:`~stilt_dagster.retrievals.granule.Table`.
+        :class:`~stilt_dagster.retrievals.table.Table`.
     area : Area, optional
         Return only what lies in it.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stilt_dagster.retrievals.granule import Product, by_start
+from stilt_dagster.retrievals.table import Product, by_start
 
 _HYBRID = [
     *((1 - k / 13, 1.0, 0.0) for k in range(14)),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from stilt_dagster.retrievals.granule import Product, by_start
+from stilt_dagster.retrievals.table import Product, by_start
 
 GENERIC = Product({}, by_start)

@@ -11,7 +11,7 @@ import re
 
 from netCDF4 import Dataset
 
-from stilt_dagster.retrievals.granule import Product
+from stilt_dagster.retrievals.table import Product
 
 _NAME = re.compile(r"_B(?P<build>\d+[A-Za-z]*)_(?P<made>\d{12})")
 

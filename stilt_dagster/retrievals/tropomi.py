@@ -12,7 +12,7 @@ from typing import Any
 
 from netCDF4 import Dataset
 
-from stilt_dagster.retrievals.granule import Product
+from stilt_dagster.retrievals.table import Product
 
 _STREAMS = {"NRTI": "0", "OFFL": "1", "RPRO": "2", "BLND": "3"}
 _NAME = re.compile(

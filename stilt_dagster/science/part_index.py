@@ -158,6 +158,36 @@ class IndexedFolder:
         self._folder.write(INDEX, json.dumps({"format": _FORMAT, "parts": rows}, separators=(",", ":")))
 
 
+def find_summary(
+    folder: IndexedFolder, name: str, key: str, read: Callable[[], PartSummary | None]
+) -> PartSummary | None:
+    """Return how a part's receptors ended, from the index or else the file; None if it was made of something else.
+
+    Parameters
+    ----------
+    folder : IndexedFolder
+        Its folder.
+    name : str
+        The part file.
+    key : str
+        What makes it now.
+    read : callable
+        Opens the file and summarises it; None if it is not good.
+    """
+    summary = folder.summary(name)
+    if summary is None:
+        summary = read()
+        if summary is None:
+            return None
+        folder.note(name, summary)
+    return summary if summary.key == key else None
+
+
+def is_current(footprints: PartSummary | None, trajectories: PartSummary) -> bool:
+    """Return whether a batch's footprints are there, and of its simulations as they ended last."""
+    return footprints is not None and footprints.simulations == trajectories.simulations
+
+
 def _parse(text: str | None) -> dict[str, tuple[str, PartSummary]]:
     """Return the entries of an index; none, if it is damaged or of another format."""
     try:

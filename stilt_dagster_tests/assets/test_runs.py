@@ -16,8 +16,9 @@ from stilt_dagster.definitions import build_defs
 from stilt_dagster.operations.register import register_scene
 from stilt_dagster.operations.status import scene_status
 from stilt_dagster.partitions import scene_range
-from stilt_dagster.resources import Store
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
@@ -99,7 +100,7 @@ def test_a_scene_runs_and_a_second_run_redoes_nothing(bench: Bench) -> None:
     assert "data:image/png;base64," in bench.metadata("footprints", f"{scene.id}|15")["footprint sum"]
     assert "data:image/png;base64," in bench.metadata("jacobian", scene.id)["coverage"]
     assert "data:image/png;base64," in bench.metadata("receptors", scene.id)["map"]
-    assert scene_status(bench.store, scene.id, TransportEngine().open().version).is_ready
+    assert scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version)).is_ready
 
 
 def test_rerun_all_redoes_everything_to_the_same_result(bench: Bench) -> None:
@@ -125,7 +126,7 @@ def test_one_shard_is_a_run_of_its_own(bench: Bench) -> None:
     assert bench.run("prepare", scene).success
     shard = scene.receptor_list[0].shard
     assert bench.run("simulate", scene, partition_key=dg.MultiPartitionKey({"scene": scene.id, "shard": shard})).success
-    status = scene_status(bench.store, scene.id, TransportEngine().open().version)
+    status = scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version))
     members = sum(r.shard == shard for r in scene.receptor_list)
     assert (status.outcomes["ok"], status.outcomes["pending"]) == (members, 9 - members)
     assert "footprints of shard" in failure(bench.run("assemble", scene))
@@ -146,7 +147,7 @@ def test_other_receptors_leave_no_stranger_behind(bench: Bench) -> None:
     fewer = bench.scene(replace=True, receptors={"grid": {"xmax": -112.1}})
     assert "earlier spec" in failure(bench.run("simulate", fewer))
     bench.run_all(fewer)
-    status = scene_status(bench.store, fewer.id, TransportEngine().open().version)
+    status = scene_status(StoredScene.load(bench.store, fewer.id, TransportEngine().open().version))
     assert (status.receptors, status.outcomes["ok"]) == (3, 3)
     assert len(bench.mtimes("trajectories", fewer)) == len({r.shard for r in fewer.receptor_list})
 
@@ -158,7 +159,7 @@ def test_failed_receptors_keep_their_rows_and_are_tried_again(bench: Bench) -> N
     scene = bench.scene(receptors={"grid": None, "points": points}, max_failed_fraction=0.3)
     bench.run_all(scene)
     version = TransportEngine().open().version
-    status = scene_status(bench.store, scene.id, version)
+    status = scene_status(StoredScene.load(bench.store, scene.id, version))
     assert (status.outcomes["ok"], status.outcomes["failed"], status.outcomes["pending"]) == (4, 1, 0)
     assert [(o.receptor, o.reason) for o in status.failures] == [("202307150920_-90_40_1", "MET_COVERAGE")]
     rows = arrays(Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc")
@@ -191,7 +192,7 @@ def test_a_receptor_that_feels_nothing_is_empty_not_failed(bench: Bench) -> None
     far = {"xmin": -111.0, "xmax": -110.6}  # downwind
     scene = bench.scene(footprint=far)
     bench.run_all(scene)
-    status = scene_status(bench.store, scene.id, TransportEngine().open().version)
+    status = scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version))
     assert (status.outcomes["empty"], status.outcomes["ok"]) == (9, 0)
     rows = arrays(Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc")
     assert rows["status"].tolist() == [1] * 9
@@ -289,7 +290,7 @@ def test_an_object_store_holds_what_a_directory_does(tmp_path: Path, meteorology
             bench.run_all(scene)
             assert bench.run("simulate", scene).success
             assert bench.metadata("trajectories", f"{scene.id}|00")["kept from before"] == 9
-            assert scene_status(bench.store, scene.id, TransportEngine().open().version).is_ready
+            assert scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version)).is_ready
             path = bench.store.folder("jacobian").get(f"{scene.id}.nc")
             assert path is not None
             found.append(arrays(path))

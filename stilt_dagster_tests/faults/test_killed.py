@@ -173,7 +173,7 @@ def test_a_signal_that_dagster_forgets_ends_a_run_too(project: Project, monkeypa
     from dagster._utils.interrupts import capture_interrupts
 
     from stilt_dagster import runs
-    from stilt_dagster.resources import Store
+    from stilt_dagster.resources.store import Store
 
     class Job:
         def execute_in_process(self, **options: object) -> None:

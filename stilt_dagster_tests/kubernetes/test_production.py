@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stilt_dagster.kubernetes.pod_sizes import Load, size_of
-from stilt_dagster.kubernetes.run_coverage import ORDER
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster_tests.harness.processes import wait_for
 from stilt_dagster_tests.harness.production import NAMESPACE, Production
 from stilt_dagster_tests.kubernetes.conftest import LONG, arrays, equal
@@ -23,7 +23,7 @@ Register = Callable[..., str]
 Local = Callable[..., dict[str, np.ndarray]]
 
 #: What is made of a scene that names no background.
-MADE = tuple(asset for asset in ORDER if asset != "background")
+MADE = tuple(asset for asset in ASSETS if asset != "background")
 
 
 def finished(production: Production, scene: str, n: int) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stilt_dagster.automation.due import ASSETS as CHAIN
 from stilt_dagster.kubernetes.pod_sizes import (
     ARCHIVE_BYTES_AN_HOUR,
     MAX_CORES,
@@ -21,9 +20,9 @@ from stilt_dagster.kubernetes.pod_sizes import (
     pods_for,
     size_of,
 )
-from stilt_dagster.kubernetes.run_coverage import ORDER
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.meteorology.arl import ARCHIVES
+from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import RUN_TAGS
 
@@ -60,7 +59,7 @@ def test_pods_take_about_as_long_as_they_should_until_the_cap(scene: Load) -> No
 MACHINE, LENT = 32, 31.4
 
 
-@given(loads, st.sampled_from(ORDER), st.integers(0, 3))
+@given(loads, st.sampled_from(tuple(ASSETS)), st.integers(0, 3))
 def test_sizes_are_possible_and_grow_with_each_attempt(scene: Load, asset: str, attempt: int) -> None:
     size, again = size_of(asset, scene, 1.0, attempt), size_of(asset, scene, 1.0, attempt + 1)
     assert 1 <= size.cpu <= MAX_CORES
@@ -83,6 +82,5 @@ def test_tags_override_sizes_and_nonsense_is_refused() -> None:
 
 
 def test_what_is_said_in_two_places_is_the_same() -> None:
-    assert tuple(CHAIN) == ORDER
-    assert set(ARCHIVE_BYTES_AN_HOUR) <= set(ARCHIVES)
+    assert set(ARCHIVE_BYTES_AN_HOUR) <= set(SOURCES)
     assert set(OVERRIDES) < set(RUN_TAGS)

@@ -20,9 +20,11 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from stilt_dagster.operations.status import scene_status
-from stilt_dagster.resources import Store, folders, gcs
+from stilt_dagster.resources import folders, gcs
 from stilt_dagster.resources.configurable import TransportEngine
-from stilt_dagster.resources.failures import explained
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
 from stilt_dagster_tests.assets.test_runs import Bench, arrays
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer, use
@@ -48,12 +50,12 @@ def proxy(server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPro
 @pytest.fixture
 def parts(proxy: GcsProxy, request: pytest.FixtureRequest) -> folders.Folder:
     """A folder of its own, of the kind that is listed."""
-    return folder(request.node.name)
+    return folder_named(request.node.name)
 
 
-def folder(name: str) -> folders.Folder:
+def folder_named(name: str) -> folders.Folder:
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:60]
-    return Store(URL).folder("trajectories", plain, "00")
+    return Store(URL).folder_named("trajectories", plain, "00")
 
 
 def file(tmp_path: Path, data: bytes) -> Path:
@@ -76,7 +78,7 @@ def test_what_is_put_is_what_is_got(parts: folders.Folder, tmp_path: Path, size:
     path = file(tmp_path, data)
     parts.put(path, "part-00000.nc")
     assert not path.exists()
-    again = folder(f"test_what_is_put_is_what_is_got[{size}]")
+    again = folder_named(f"test_what_is_put_is_what_is_got[{size}]")
     assert again.names() == ["part-00000.nc"]
     assert content(again, "part-00000.nc") == data
     kept = again.get("part-00000.nc")
@@ -91,13 +93,13 @@ def test_what_is_put_is_what_is_got(parts: folders.Folder, tmp_path: Path, size:
 
 def test_names_below_and_hidden_ones_are_none(proxy: GcsProxy) -> None:
     store = Store(URL)
-    store.folder("scenes").write("a.json", "{}")
-    store.folder("scenes", "below").write("b.json", "{}")
-    store.folder("scenes").write(".hidden", "")
+    store.folder_named("scenes").write("a.json", "{}")
+    store.folder_named("scenes", "below").write("b.json", "{}")
+    store.folder_named("scenes").write(".hidden", "")
     assert store.scenes() == ["a"]
     assert store.has_scene("a")
     assert not store.has_scene("b")
-    assert store.folder("scenes").read("c.json") is None
+    assert store.folder_named("scenes").read("c.json") is None
     listings = [c.path for c in proxy.calls if "/o?" in c.path and c.method == "GET"]
     assert all("prefix=some%2Fprefix%2Fscenes%2F" in path for path in listings)
 
@@ -105,7 +107,7 @@ def test_names_below_and_hidden_ones_are_none(proxy: GcsProxy) -> None:
 def test_three_thousand_names_are_listed_in_pages_and_asked_for_once(parts: folders.Folder, proxy: GcsProxy) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda k: parts.write(f"part-{k:05d}.nc", str(k)), range(3000)))
-    folder = folder("test_three_thousand_names_are_listed_in_pages_and_asked_for_once")
+    folder = folder_named("test_three_thousand_names_are_listed_in_pages_and_asked_for_once")
     proxy.calls.clear()
     assert len(folder.names()) == 3000
     assert all(folder.has(f"part-{k:05d}.nc") == (k < 3000) for k in range(2900, 3100))
@@ -115,7 +117,7 @@ def test_three_thousand_names_are_listed_in_pages_and_asked_for_once(parts: fold
 def test_of_racing_creators_one_wins_and_its_file_is_whole(proxy: GcsProxy, tmp_path: Path) -> None:
     data = [noise(200_000, k) for k in range(16)]
     paths = [file(tmp_path, d) for d in data]
-    racers = [folder("race") for _ in data]
+    racers = [folder_named("race") for _ in data]
     assert not any(r.names() for r in racers)  # all have seen that there is nothing
     start = threading.Barrier(16)
 
@@ -125,14 +127,14 @@ def test_of_racing_creators_one_wins_and_its_file_is_whole(proxy: GcsProxy, tmp_
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(race, range(16)))
-    assert content(folder("race"), "part-00000.nc") in data
+    assert content(folder_named("race"), "part-00000.nc") in data
     assert any(c.status == 412 for c in proxy.calls)
 
 
 def test_another_runs_file_is_replaced_once_and_an_equal_one_is_left(
     parts: folders.Folder, proxy: GcsProxy, tmp_path: Path
 ) -> None:
-    other = folder("test_another_runs_file_is_replaced_once_and_an_equal_one_is_left")
+    other = folder_named("test_another_runs_file_is_replaced_once_and_an_equal_one_is_left")
     assert parts.names() == other.names() == []
     other.put(file(tmp_path, b"theirs"), "part-00000.nc")
     parts.put(file(tmp_path, b"ours"), "part-00000.nc")
@@ -197,7 +199,7 @@ def test_a_file_replaced_while_it_is_read_is_one_or_the_other(
 ) -> None:
     old, new = noise(40 << 20, 1), noise(40 << 20, 2)
     parts.put(file(tmp_path, old), "part-00000.nc")
-    other = folder("test_a_file_replaced_while_it_is_read_is_one_or_the_other")
+    other = folder_named("test_a_file_replaced_while_it_is_read_is_one_or_the_other")
     path = file(tmp_path, new)
     first = threading.Lock()
 
@@ -214,7 +216,7 @@ def test_a_server_that_is_restarted_meanwhile(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_delay(initial=0.1, maximum=0.5).with_timeout(60.0))
     with GcsServer("scenes") as server:
         use(monkeypatch, server)
-        folder = folder("restarted")
+        folder = folder_named("restarted")
         folder.put(file(tmp_path, b"before"), "before.nc")
         server.stop()
         data = noise(40 << 20)
@@ -226,7 +228,7 @@ def test_a_server_that_is_restarted_meanwhile(monkeypatch: pytest.MonkeyPatch, t
             small.result()
             large.result()
         assert content(folder, "large.nc") == data
-        assert folder("restarted").names() == ["before.nc", "large.nc", "small.nc"]
+        assert folder_named("restarted").names() == ["before.nc", "large.nc", "small.nc"]
     use(monkeypatch, server)
 
 
@@ -250,10 +252,10 @@ def test_what_another_try_does_not_mend_is_said_at_once(
 ) -> None:
     absent = Store("gs://no-such-bucket/prefix")
     for use_it in (
-        lambda: absent.folder("scenes").names(),
-        lambda: absent.folder("scenes").read("a.json"),
-        lambda: absent.folder("scenes").write("a.json", "{}"),
-        lambda: absent.folder("footprints", "a", "00").put(file(tmp_path, noise(9 << 20)), "part-00000.nc"),
+        lambda: absent.folder_named("scenes").names(),
+        lambda: absent.folder_named("scenes").read("a.json"),
+        lambda: absent.folder_named("scenes").write("a.json", "{}"),
+        lambda: absent.folder_named("footprints", "a", "00").put(file(tmp_path, noise(9 << 20)), "part-00000.nc"),
     ):
         with pytest.raises(StoreError, match="there is no bucket no-such-bucket") as error:
             use_it()
@@ -262,24 +264,24 @@ def test_what_another_try_does_not_mend_is_said_at_once(
         assert "gs://no-such-bucket/prefix" in str(error.value)
     proxy.mischief = lambda method, path: 403
     with pytest.raises(StoreError, match=r"grant this service account roles/storage.objectUser on bucket scenes"):
-        Store(URL).folder("scenes").names()
+        Store(URL).folder_named("scenes").names()
     proxy.mischief = lambda method, path: 401
     with pytest.raises(StoreError, match="no Google credentials"):  # the emulator's client has none
-        Store(URL).folder("scenes").names()
+        Store(URL).folder_named("scenes").names()
     monkeypatch.setattr(gcs, "client", lambda: (_ for _ in ()).throw(auth.DefaultCredentialsError("no")))
     with pytest.raises(StoreError, match="no Google credentials"):
-        Store(URL).folder("scenes").names()
+        Store(URL).folder_named("scenes").names()
     with pytest.raises(StoreError, match="names no bucket"):
         Store("gs://")
 
 
 def test_dagster_tries_again_what_may_go_better_and_shows_why() -> None:
-    with pytest.raises(dg.RetryRequested) as retry, explained():
+    with pytest.raises(dg.RetryRequested) as retry, user_errors_as_failures():
         raise StoreUnavailable("the store is away")
     assert (retry.value.max_retries, retry.value.seconds_to_wait) == (5, 60)
     assert isinstance(retry.value.__cause__, dg.Failure)
     assert retry.value.__cause__.description == "the store is away"
-    with pytest.raises(dg.Failure) as failure, explained():
+    with pytest.raises(dg.Failure) as failure, user_errors_as_failures():
         raise StoreError("no such bucket")
     assert not failure.value.allow_retries
 
@@ -334,7 +336,7 @@ def test_a_scene_on_it_is_the_scene_of_a_directory(proxy: GcsProxy, tmp_path: Pa
             assemble = list(proxy.calls)
             assert bench.run("simulate", scene).success
             assert bench.metadata("trajectories", f"{scene.id}|00")["kept from before"] == 9
-            path = bench.store.folder("jacobian").get(f"{scene.id}.nc")
+            path = bench.store.folder_named("jacobian").get(f"{scene.id}.nc")
             assert path is not None
             found.append(arrays(path))
     assert all((found[0][k] == v).all() for k, v in found[1].items())
@@ -359,7 +361,7 @@ def test_a_scene_on_it_is_the_scene_of_a_directory(proxy: GcsProxy, tmp_path: Pa
     here = {os.readlink(p) for p in Path("/proc/self/fd").iterdir() if os.path.lexists(p)}
     assert not [p for p in here if "part-" in p]
     proxy.calls.clear()
-    assert scene_status(bench.store, scene.id, version).is_ready
+    assert scene_status(StoredScene.load(bench.store, scene.id, version)).is_ready
     assert proxy.received < sum(c.sent for c in uploads)
 
 

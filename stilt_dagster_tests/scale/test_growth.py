@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from stilt_dagster.science.batches import plan
+from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster_tests.assets.test_runs import Bench
-from stilt_dagster_tests.science.test_scene import scene
+from stilt_dagster_tests.science.scenes.test_spec import scene
 
 
 @pytest.mark.slow
@@ -44,32 +44,34 @@ import resource, sys
 import numpy as np
 from pathlib import Path
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.batches import Batch, plan
+from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster.science.footprints.footprint_files import FootprintWriter
 from stilt_dagster.science.versions import footprint_key
 from stilt_dagster.science.footprints.gridding import Footprint, Layer
 from stilt_dagster.science.jacobian.jacobian import build_jacobian
 from stilt_dagster.science.outcomes import Outcome
-from stilt_dagster_tests.science.test_scene import scene
+from stilt_dagster.science.part_index import PartSummary, indexed_folders
+from stilt_dagster_tests.science.scenes.test_spec import scene
 
 n, root = int(sys.argv[1]), Path(sys.argv[2])
 box = {"xmin": -115.0, "xmax": -109.0, "xres": 0.02, "ymin": 37.5, "ymax": 43.5, "yres": 0.02}
 grid = {"xmin": -112.0, "xmax": -112.0 + 0.01 * (n - 1), "xres": 0.01, "ymin": 40.0, "ymax": 40.0, "yres": 0.01}
 made = scene(receptors={"grid": grid}, footprint=box, transport={"n_hours": -2, "numpar": 2000})
 store = Store(str(root / "store"))
-shards = plan(made, "met", "engine")
-folder = lambda shard: store.folder("footprints", made.id, shard)
+shards = plan_batches(made, "met", "engine")
+folder = indexed_folders(lambda shard: store.folder("footprints", made.id, shard), shards)
 values = np.ones((250, 250), np.float32)
 layers = (Layer(-1, 10, 10, values), Layer(-2, 10, 10, values))
 utc = (Layer(-2, 10, 10, values), Layer(-1, 10, 10, values))
 with store.scratch() as scratch:
     for batch in (b for members in shards.values() for b in members):
-        key = footprint_key(batch, made)
+        key = footprint_key(made, batch.key, batch.receptors.ids)
         writer = FootprintWriter(scratch / "part.nc", key, "p", batch.receptors, made.footprint, -2)
         for receptor in batch.receptors:
             writer.add(Outcome(receptor.id), Footprint(layers, utc, 1.0))
         writer.close()
-        folder(batch.shard).put(scratch / "part.nc", batch.name + ".nc")
+        summary = PartSummary.of(key, writer.outcomes, 0, 0, "p")
+        folder(batch.shard).put(scratch / "part.nc", batch.name + ".nc", summary)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = build_jacobian(made, shards, folder, scratch / "jacobian.nc", {})
 assert report.rows == n * 2 * 250 * 250
@@ -97,11 +99,15 @@ def test_memory_of_a_jacobian_does_not_grow_with_its_rows(tmp_path: Path) -> Non
 def test_a_plan_is_the_same_on_any_machine_and_covers_every_receptor_once() -> None:
     grid = {"xmin": -112.0, "xmax": -111.0, "xres": 0.02, "ymin": 40.0, "ymax": 41.0, "yres": 0.02}
     made = scene(receptors={"grid": grid})
-    first, second = plan(made, "met", "engine"), plan(made, "met", "engine")
-    assert first == second
+    first, second = plan_batches(made, "met", "engine"), plan_batches(made, "met", "engine")
+    assert _keys(first) == _keys(second)
     ids = [r.id for members in first.values() for b in members for r in b.receptors]
     assert sorted(ids) == sorted(r.id for r in made.receptor_list)
-    other = plan(made, "met", "other engine")
-    assert not {b.key for m in first.values() for b in m} & {b.key for m in other.values() for b in m}
+    other = plan_batches(made, "met", "other engine")
+    assert not _keys(first) & _keys(other)
     slower = scene(receptors={"grid": grid}, transport={"numpar": 1000, "n_hours": -24})
-    assert max(len(b.receptors) for m in plan(slower, "met", "engine").values() for b in m) == 2
+    assert max(len(b.receptors) for m in plan_batches(slower, "met", "engine").values() for b in m) == 2
+
+
+def _keys(batches: dict[str, list[Batch]]) -> set[str]:
+    return {b.key for members in batches.values() for b in members}

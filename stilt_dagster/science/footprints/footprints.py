@@ -16,7 +16,7 @@ from stilt_dagster.science.footprints.footprint_files import FootprintFile, Foot
 from stilt_dagster.science.footprints.gridding import Footprint, Layer, calculate_footprint
 from stilt_dagster.science.observations.column_operator import particle_weights
 from stilt_dagster.science.outcomes import Report
-from stilt_dagster.science.part_index import IndexedFolder, PartSummary
+from stilt_dagster.science.part_index import IndexedFolder, PartSummary, find_summary, is_current
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.particle_files import ParticleFile, positions
@@ -153,22 +153,18 @@ def read_part(folder: IndexedFolder, batch: Batch, scene: Scene, *, whole: bool 
 
 
 def part_summary(folder: IndexedFolder, batch: Batch, scene: Scene) -> PartSummary | None:
-    """Return how a batch's footprints ended, from the index or else the part file; None if the part is not good."""
-    name, key = f"{batch.name}.nc", footprint_key(scene, batch.key, batch.receptors.ids)
-    summary = folder.summary(name)
-    if summary is None:
-        part = read_part(folder, batch, scene)
-        if part is None:
-            return None
-        with closing(part):
-            summary = PartSummary.of(part.key, part.outcomes, part.size, 0, part.particles)
-        folder.note(name, summary)
-    return summary if summary.key == key else None
+    """Return how a batch's footprints ended; None if there is no good part of it."""
+    key = footprint_key(scene, batch.key, batch.receptors.ids)
+    return find_summary(folder, f"{batch.name}.nc", key, lambda: read_summary(folder, batch, scene))
 
 
-def is_current(footprints: PartSummary | None, trajectories: PartSummary) -> bool:
-    """Return whether a batch's footprints are there, and of its simulations as they ended last."""
-    return footprints is not None and footprints.simulations == trajectories.simulations
+def read_summary(folder: IndexedFolder, batch: Batch, scene: Scene) -> PartSummary | None:
+    """Return how a batch's footprints ended, from the part file; None if it is not good."""
+    part = read_part(folder, batch, scene)
+    if part is None:
+        return None
+    with closing(part):
+        return PartSummary.of(part.key, part.outcomes, part.size, 0, part.particles)
 
 
 def grid_shards(

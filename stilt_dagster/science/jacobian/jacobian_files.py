@@ -18,8 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.batches import Source
-from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, read_outcomes, write_grid, write_outcomes
+from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, write_grid, write_outcomes
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.column_operator import operators
 from stilt_dagster.science.outcomes import Outcome
@@ -160,16 +159,3 @@ def write_background_columns(file: h5netcdf.File, background: pa.Table, ids: Seq
     ):
         variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
         variable.attrs.update({"long_name": long_name, "units": units})
-
-
-def read_origin(source: Source, ids: Sequence[str]) -> tuple[str, str | None, list[Outcome]]:
-    """Return what a jacobian was made of, its key and version, and, of *ids*, how its observations ended.
-
-    Raises
-    ------
-    OSError, KeyError
-        If the file is not a whole jacobian.
-    """
-    with h5netcdf.File(source, "r") as file:
-        outcomes = read_outcomes(file, ids) if ids and file.dimensions["obs"].size == len(ids) else []
-        return str(file.attrs["stilt_key"]), file.attrs.get("stilt_version"), outcomes

@@ -7,7 +7,6 @@ particles, and leaves hycs_std's unused second particle dump on disk.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import shutil
@@ -26,11 +25,11 @@ from stilt_dagster.science.pystilt import (
     PARTICLE_STILT_FILE,
     WARNING_FILE,
     ColumnReceptor,
-    HYSPLITNotFoundError,
     MultiPointReceptor,
     PointReceptor,
-    bundled_exe_dir,
+    engine_version,
     failure_in,
+    find_hycs_std,
     write_inputs,
 )
 from stilt_dagster.science.scenes.receptors import Receptor
@@ -84,23 +83,12 @@ class Hysplit:
         self._stopped = threading.Event()
         # Ends hycs_std with the process that started it, even when that is killed.
         self._tie = [exe, "--pdeathsig", "KILL", "--"] if (exe := shutil.which("setpriv")) else []
-        try:
-            self.executable = Path(exe_dir or bundled_exe_dir()) / HYCS_STD_FILE
-        except HYSPLITNotFoundError as error:
-            system = os.uname()
-            raise EngineError(
-                f"there is no hycs_std for {system.sysname} {system.machine}: run on x86-64 Linux, "
-                "or set exe_dir of the transport engine to the directory of your own build"
-            ) from error
-        if not os.access(self.executable, os.X_OK):
-            raise EngineError(
-                f"no executable {HYCS_STD_FILE} in {self.executable.parent}: set exe_dir to the directory it is in"
-            )
+        self.executable = find_hycs_std(exe_dir)
 
     @cached_property
     def version(self) -> str:
-        """The build: the first 16 digits of the binary's SHA-256."""
-        return "hycs_std-" + hashlib.sha256(self.executable.read_bytes()).hexdigest()[:16]
+        """The build, see :func:`stilt_dagster.science.pystilt.engine_version`."""
+        return engine_version(self.executable)
 
     def stop(self) -> None:
         """End every running hycs_std; runs under way, and later ones, raise :class:`Interrupted`."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
 from stilt_dagster.science.outcomes import Outcome, Report
-from stilt_dagster.science.part_index import IndexedFolder, PartSummary
+from stilt_dagster.science.part_index import IndexedFolder, PartSummary, find_summary
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
@@ -172,17 +172,17 @@ def removing_damaged(folder: IndexedFolder, batch: Batch) -> Iterator[None]:
 
 
 def part_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
-    """Return how a batch's simulations ended, from the index or else the part file; None if the part is not good."""
-    name = f"{batch.name}.parquet"
-    summary = folder.summary(name)
-    if summary is None:
-        part = read_part(folder, batch)
-        if part is None:
-            return None
-        with closing(part):
-            summary = PartSummary.of(part.key, part.outcomes, part.size, part.rows)
-        folder.note(name, summary)
-    return summary if summary.key == batch.key else None
+    """Return how a batch's simulations ended; None if there is no good part of it."""
+    return find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: read_summary(folder, batch))
+
+
+def read_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
+    """Return how a batch's simulations ended, from the part file's footer; None if it is not good."""
+    part = read_part(folder, batch)
+    if part is None:
+        return None
+    with closing(part):
+        return PartSummary.of(part.key, part.outcomes, part.size, part.rows)
 
 
 def first_particles(

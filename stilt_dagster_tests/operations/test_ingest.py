@@ -14,10 +14,12 @@ import pytest
 import yaml
 from netCDF4 import Dataset
 
-from stilt_dagster import intake
 from stilt_dagster.automation.domain_schedule import due_domains
 from stilt_dagster.automation.retrieval_sensors import build_retrieval_sensor
-from stilt_dagster.operations.ingest.scan import Scan, Source, load_sources, scan
+from stilt_dagster.operations.ingest import ledger
+from stilt_dagster.operations.ingest import scan as scanning
+from stilt_dagster.operations.ingest.scan import Scan, scan
+from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
@@ -126,7 +128,7 @@ def test_a_cut_file_waits_and_holds_up_nothing(place: Place, monkeypatch: pytest
     found = place.scan()
     assert found.new == ["tropomi-slc-20230715-o29802"]
     assert found.waiting[0][0] == cut.name
-    monkeypatch.setattr(intake, "_WAITS", (0.0,))
+    monkeypatch.setattr(scanning, "_WAITS", (0.0,))
     for _ in range(3):
         assert place.scan().waiting
     assert "5 tries" in place.scan().failed[0][1]
@@ -203,9 +205,9 @@ def test_scans_killed_anywhere_lose_and_double_nothing(place: Place, monkeypatch
         (Store, "write_scene"),
         (dg.DagsterInstance, "add_dynamic_partitions"),
         (dg.DagsterInstance, "report_runless_asset_event"),
-        (intake, "read_granule"),
-        (intake._Ledger, "note"),
-        (intake._Ledger, "write"),
+        (scanning, "read_granule"),
+        (ledger.Ledger, "record"),
+        (ledger.Ledger, "write"),
     ):
         monkeypatch.setattr(owner, name, fatal(getattr(owner, name)))
     first = place.land(orbit=0)

@@ -13,8 +13,9 @@ import yaml
 
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.loading import load_scene
-from stilt_dagster.science.scenes.receptors import SHARDS, make_receptor, receptor_table
-from stilt_dagster_tests.science.test_scene import BASE, scene
+from stilt_dagster.science.scenes.receptor_table import receptor_table
+from stilt_dagster.science.scenes.receptors import SHARDS, make_receptor
+from stilt_dagster_tests.science.scenes.test_spec import BASE, scene
 
 TIME = dt.datetime(2019, 5, 30, 4, tzinfo=dt.UTC)
 
@@ -48,7 +49,7 @@ def test_shards_are_stable_and_even() -> None:
 def test_the_table_keeps_points_and_columns_apart() -> None:
     points = [{"longitude": 0, "latitude": 1, "height": 5}, {"longitude": 0, "latitude": 1, "height": [0, 100]},
               {"longitude": [0, 1], "latitude": 1, "height": [0, 100], "time": "2023-07-15T10:00:00Z"}]  # fmt: skip
-    table = receptor_table(scene(receptors={"grid": None, "points": points}).receptor_list)
+    table = receptor_table(scene(receptors={"grid": None, "points": points}).receptor_list).to_pandas()
     assert table["height"].isna().tolist() == [False, True, True]
     assert table["top"].tolist()[1:] == [100, 100]
     assert table["longitude_top"].isna().tolist() == [True, True, False]
@@ -99,7 +100,7 @@ def test_parquet_of_float32_has_clean_ids_and_its_own_times(tmp_path: Path) -> N
         ("longitude,latitude\n1,1\n1,abc\n", "row 2: latitude must be a number"),
         ("longitude,latitude\n1,1\n1,inf\n", "row 2: latitude must be a finite number"),
         ("longitude,latitude,bottom\n1,1,1\n", "needs both bottom and top"),
-        ("longitude,latitude,time\n1,1,noon\n", "is not a time"),
+        ("longitude,latitude,time\n1,1,noon\n", "ISO 8601"),
         ("longitude,latitude\n1,1\n1,1\n", "receptors 1 and 2 are the same"),
         ("longitude,latitude\n1,91\n", "latitude must be between"),
     ],

@@ -9,11 +9,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.dagster_run import RunsFilter
 
-from stilt_dagster.automation.due import ASSETS, Made, next_steps, read_record
-from stilt_dagster.automation.scene_sensor import BREAKER, CHAIN_TAG, advance_scenes
+from stilt_dagster.automation.due import next_steps
+from stilt_dagster.automation.run_requests import AUTOMATION_TAG
+from stilt_dagster.automation.scene_sensor import BREAKER, advance_scenes
 from stilt_dagster.kubernetes.pod_sizes import Load
+from stilt_dagster.operations.record import Materialized, read_record
+from stilt_dagster.partitions import ASSETS
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster_tests.assets.test_runs import QUIET, Bench
@@ -90,7 +92,7 @@ def test_a_changed_spec_makes_again_what_depends_on_it_and_nothing_else(bench: B
     assert chain.settle() == []
     bench.scene(replace=True)  # what it was at first: nothing of it is there any more
     assert chain.settle() == ["trajectories", "footprints", "jacobian"]
-    of_other = bench.instance.get_runs(RunsFilter(tags={"stilt/scene": other.id}))
+    of_other = bench.instance.get_runs(dg.RunsFilter(tags={"stilt/scene": other.id}))
     assert len(of_other) == len(PLAIN)
 
 
@@ -116,7 +118,9 @@ def test_the_chain_stops_when_all_runs_fail(bench: Bench) -> None:
         bench.scene(name=f"scene{k:02d}", meteorology={"pattern": "%Y%m%d_none"})
     chain = Chain(bench)
     chain.settle()
-    failed = Counter(run.status for run in bench.instance.get_runs(RunsFilter(tags={CHAIN_TAG: "advance_scenes"})))
+    failed = Counter(
+        run.status for run in bench.instance.get_runs(dg.RunsFilter(tags={AUTOMATION_TAG: "advance_scenes"}))
+    )
     assert failed[dg.DagsterRunStatus.FAILURE] >= BREAKER
     bench.scene(name="later")
     context = dg.build_sensor_context(
@@ -179,7 +183,7 @@ def _engine(bench: Bench) -> str:
     return str(bench.defs.resources["transport_engine"].open().version)
 
 
-def _everything(scene: Scene, bench: Bench) -> dict[str, dict[str, Made]]:
+def _everything(scene: Scene, bench: Bench) -> dict[str, dict[str, Materialized]]:
     record: Any = read_record(bench.instance, [scene.id])
     assert next_steps(scene, record, _engine(bench), Load()) == []
     return {asset: dict(made) for asset, made in record.items()}

@@ -253,7 +253,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
     program = """
 import sys, resource
 from pathlib import Path
-from stilt_dagster_tests.science.test_meteorology import build, scene_on
+from stilt_dagster_tests.science.meteorology.test_aggregate import build, scene_on
 scene = scene_on(Path(sys.argv[1]), time="2023-07-15T22:00:00Z", transport={"n_hours": int(sys.argv[2])})
 build(scene, Path(sys.argv[3]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

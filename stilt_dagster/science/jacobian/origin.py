@@ -1,0 +1,27 @@
+"""What a jacobian was made of, without reading its matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import h5netcdf
+
+from stilt_dagster.science.batches import Source
+from stilt_dagster.science.outcomes import Outcome
+
+
+def read_origin(source: Source, ids: Sequence[str]) -> tuple[str, str | None, list[Outcome]]:
+    """Return what a jacobian was made of, its key and version, and, of *ids*, how its observations ended.
+
+    Raises
+    ------
+    OSError, KeyError
+        If the file is not a whole jacobian.
+    """
+    with h5netcdf.File(source, "r") as file:
+        outcomes: list[Outcome] = []
+        if ids and file.dimensions["obs"].size == len(ids):
+            from stilt_dagster.science.footprints.footprint_files import read_outcomes
+
+            outcomes = read_outcomes(file, ids)
+        return str(file.attrs["stilt_key"]), file.attrs.get("stilt_version"), outcomes
