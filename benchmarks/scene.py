@@ -2,7 +2,7 @@
 
     python benchmarks/scene.py                       the scene of the promise: 64 receptors, 200 particles, 24 h
     python benchmarks/scene.py --receptors 4 --hours 6   a quick look
-    python benchmarks/scene.py --domain                  32 receptors of the predecessor's domain: 4 h, 500 x 550 at 0.002
+    python benchmarks/scene.py --domain                  the predecessor's domain: 32 receptors, 4 h, 0.002 degrees
 
 Everything runs as users run it, in one process of the command line; CPU is that process's and its children's.
 """

@@ -113,7 +113,7 @@ def test_each_engine_is_behind_one_module(library: str, owner: str) -> None:
     users = [
         p
         for p in MODULES
-        if any(n.split(".")[0] == library or n.startswith(f"{library}") and "._" in n for n in imports(p))
+        if any(n.split(".")[0] == library or (library.endswith("._") and n.startswith(library)) for n in imports(p))
     ]
     assert [place(p) for p in users] == [owner]
 

@@ -1,4 +1,4 @@
-"""What an asset tells of what it did: metadata, pictures, and the failure of a run that lost too many receptors."""
+"""What an asset records of what it did: metadata, pictures, and the failure of a run that lost too many receptors."""
 
 import base64
 from collections.abc import Mapping

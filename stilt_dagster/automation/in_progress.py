@@ -16,7 +16,7 @@ def scene_of_run(run: dg.DagsterRun) -> str:
 
 
 def steps_in_progress(instance: dg.DagsterInstance, scenes: list[str]) -> Callable[[Step], bool]:
-    """Return what tells whether a step is part of a run that is not over, or of a backfill to come."""
+    """Return a function that says whether a step is part of a run that is not over, or of a backfill to come."""
     tags: dict[str, str | list[str]] = {SCENE_TAG: scenes}
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags=tags)) if scenes else []
     backfilled = _in_backfill(instance)

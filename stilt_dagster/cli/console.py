@@ -156,5 +156,5 @@ def to_stderr(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def nowhere(line: str) -> None:
+def no_output(line: str) -> None:
     """Print nothing: what is printed is for a machine."""

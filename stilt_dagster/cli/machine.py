@@ -16,7 +16,7 @@ from stilt_dagster.cli.console import (
     AsJson,
     SceneId,
     dagster_home,
-    nowhere,
+    no_output,
     open_instance,
     open_scene,
     open_store,
@@ -83,7 +83,7 @@ def demo(as_json: AsJson = False) -> None:
         scene = demo_scene(Path(store.root.path) / "demo_meteorology")
         register_scene(instance, store, scene, replace=True)
         status = run_scene(
-            instance, open_scene(store, scene.id), lambda: defs, report=nowhere if as_json else to_stderr
+            instance, open_scene(store, scene.id), lambda: defs, report=no_output if as_json else to_stderr
         )
         used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         cost = {

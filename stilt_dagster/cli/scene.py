@@ -15,7 +15,7 @@ from stilt_dagster.cli.console import (
     SceneIds,
     dagster_home,
     matching,
-    nowhere,
+    no_output,
     open_instance,
     open_scene,
     open_store,
@@ -173,7 +173,7 @@ def run(
         for scene in opened:
             try:
                 result = run_scene(
-                    instance, scene, lambda: _definitions(workers), selection, nowhere if as_json else to_stderr
+                    instance, scene, lambda: _definitions(workers), selection, no_output if as_json else to_stderr
                 )
             except UserError as error:
                 if len(opened) == 1:

@@ -31,7 +31,7 @@ class AssetPodLauncher(K8sRunLauncher):
     """Launches each run in a pod of its own, sized for its asset and scene, however the run was started.
 
     Dagster's own launcher sizes a pod from its settings and the run's tags, and an asset's ``dagster-k8s/config`` is
-    not among these. This one adds the size by :mod:`stilt_dagster.kubernetes.pod_sizes`, labels a person can select by, and
+    not among these. This one adds the size by :mod:`stilt_dagster.kubernetes.pod_sizes`, labels to select by, and
     the node pool: settings of ``run_k8s_config`` hold for every pod, those of the run's own tags win.
 
     Parameters
@@ -146,14 +146,14 @@ class AssetPodLauncher(K8sRunLauncher):
         try:
             pods = self._api_client.get_pods_in_job(job, self.job_namespace)
             if not pods:  # Dagster's launcher cannot describe a Job that was never started
-                return self._why_no_pod(job)
+                return self._reason_for_no_pod(job)
             details = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
-            return "\n".join(text for text in (_why(pods[-1].status), details) if text)
+            return "\n".join(text for text in (_pod_failure(pods[-1].status), details) if text)
         finally:
             if run.status is dg.DagsterRunStatus.STARTING:
                 self._api_client.delete_job(job_name=job, namespace=self.job_namespace)
 
-    def _why_no_pod(self, job: str) -> str:
+    def _reason_for_no_pod(self, job: str) -> str:
         """Return in one line why a Job has no pod."""
         events = self._api_client.core_api.list_namespaced_event(
             self.job_namespace, field_selector=f"involvedObject.name={job}"
@@ -162,7 +162,7 @@ class AssetPodLauncher(K8sRunLauncher):
         return f"Kubernetes made no pod for Job {job}" + (f": {failed[-1]}" if failed else "")
 
 
-def _why(status: V1PodStatus) -> str:
+def _pod_failure(status: V1PodStatus) -> str:
     """Return in one line what keeps or ended a pod; empty if nothing is known."""
     for condition in status.conditions or []:
         if condition.reason == "Unschedulable":

@@ -153,7 +153,7 @@ class CoreQueue(QueuedRunCoordinator):
                 self._instance.add_run_tags(run.run_id, {WAITS_TAG: "no"})
             elif outcome == "failed":
                 self._instance.report_run_canceled(
-                    run, f"The run it builds on, {before}, did not succeed: mend its cause, and materialize this again."
+                    run, f"The run it builds on, {before}, did not succeed: fix its cause, and materialize this again."
                 )
 
     def _outcome(self, run_id: str) -> str:

@@ -53,7 +53,7 @@ def run_scene(
     instance: dg.DagsterInstance,
     scene: StoredScene,
     definitions: Callable[[], dg.Definitions],
-    selection: Selection = Selection(),  # noqa: B008 - it is frozen
+    selection: Selection = Selection(),
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
     """Run what of a scene is not done, or is done and not recorded.
@@ -158,22 +158,22 @@ def _interrupts() -> Iterator[Callable[[], None]]:
     """Give what raises KeyboardInterrupt if the process was told to end.
 
     Dagster takes signals over while it runs a job, and forgets one that comes after the job's last step; Python itself
-    notes them all where it is told to.
+    writes the number of each to a wakeup descriptor.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    noted, noting = socket.socketpair()
-    with noted, noting:
-        noted.setblocking(False)
-        noting.setblocking(False)
+    received, sending = socket.socketpair()
+    with received, sending:
+        received.setblocking(False)
+        sending.setblocking(False)
 
         def check() -> None:
             with suppress(BlockingIOError):
-                if {signal.SIGINT, signal.SIGTERM} & set(noted.recv(4096)):
+                if {signal.SIGINT, signal.SIGTERM} & set(received.recv(4096)):
                     raise KeyboardInterrupt
 
-        before = signal.set_wakeup_fd(noting.fileno(), warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
         try:
             yield check
         finally:

@@ -132,7 +132,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
     return made if batches and len(made) == len(batches) else None
 
 
-# What opens parts takes half a second to import, and mostly the index tells.
+# What opens parts takes half a second to import, and the index mostly has the answer.
 
 
 def _opened_particles(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
@@ -148,7 +148,7 @@ def _opened_footprints(folder: IndexedFolder, batch: Batch, scene: StoredScene) 
 
 
 def _each(look: Callable[[Batch], PartSummary | None], batches: Iterable[Batch]) -> Iterator[PartSummary | None]:
-    """Yield what a part of each batch tells, shard by shard: those that must be opened a few at a time."""
+    """Yield a summary for the part of each batch, several batches at a time in threads."""
     for _, found in prefetch(lambda some: [look(batch) for batch in some], _chunks(list(batches))):
         yield from found
 
@@ -173,7 +173,7 @@ def _background(scene: StoredScene) -> str:
 
 
 def _jacobian(scene: StoredScene, made: list[tuple[str, str]] | None, has_meteorology: bool, status: Status) -> str:
-    """Return a jacobian's state; where parts have aged out of the store, it tells what they told of receptors."""
+    """Return a jacobian's state; where parts have aged out of the store, it has the outcomes of receptors."""
     from stilt_dagster.science.jacobian.origin import read_origin
 
     ids = scene.spec.receptor_ids

@@ -13,7 +13,7 @@ def user_errors_as_failures() -> Iterator[None]:
     """Turn a :class:`UserError` into a failure described by its message.
 
     A store that does not answer is asked again by the same run, in the same pod, a minute later and up to five times;
-    nothing else is mended by another try.
+    nothing else is fixed by another try.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Google Cloud Storage: objects written under a precondition, read at the generation that was listed, and tried again in time."""
+"""Google Cloud Storage: objects written under a precondition, read at the generation that was listed, and retried."""
 
 from __future__ import annotations
 
@@ -205,7 +205,9 @@ class GcsObjects:
                 f"bucket {self._bucket}"
             ) from error
         except api.NotFound as error:
-            raise StoreError(f"{doing}: there is no bucket {self._bucket}: create it, or mend STILT_STORE") from error
+            raise StoreError(
+                f"{doing}: there is no bucket {self._bucket}: create it, or correct STILT_STORE"
+            ) from error
         except DataCorruption as error:
             raise StoreUnavailable(f"{doing}: it arrives damaged, {_SESSIONS} times: run it again") from error
         except auth.RefreshError as error:

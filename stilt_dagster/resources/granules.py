@@ -20,7 +20,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class Listed:
-    """A file, as a listing tells of it.
+    """A file, as it is listed.
 
     Attributes
     ----------

@@ -141,7 +141,7 @@ class Store:
         with _PARSING:
             if known not in _PARSED:
                 try:
-                    parsed = scene_from_json(text, self._read_beside)
+                    parsed = scene_from_json(text, self._read_companion)
                 except ValueError as error:
                     raise SceneError(
                         f"the spec of {scene} in {self.root}/scenes is damaged: {error}; register it again"
@@ -156,8 +156,8 @@ class Store:
         """Write a scene's spec, and before it what is kept beside it; then remove what was beside an earlier one."""
         from stilt_dagster.science.scenes.receptor_table import write_receptors
 
-        folder, wanted = self.folder("scenes"), _beside_name(scene)
-        earlier = self._beside_name_of(folder.read(f"{scene.id}.json"))
+        folder, wanted = self.folder("scenes"), _companion_name(scene)
+        earlier = self._companion_name_of(folder.read(f"{scene.id}.json"))
         if wanted:
             with self.scratch() as scratch:
                 if scene.has_columns:
@@ -172,34 +172,34 @@ class Store:
     def remove_scene(self, scene: str) -> None:
         """Remove a scene's spec, then what is kept beside it; nothing, if there is none."""
         folder = self.folder("scenes")
-        beside = self._beside_name_of(folder.read(f"{self._checked(scene)}.json"))
+        beside = self._companion_name_of(folder.read(f"{self._checked(scene)}.json"))
         folder.remove(f"{scene}.json")
         if beside:
             folder.remove(beside)
 
     @staticmethod
-    def _beside_name_of(text: str | None) -> str:
+    def _companion_name_of(text: str | None) -> str:
         """Return the name of what is kept beside a stored spec; empty if there is nothing, or the spec is damaged."""
         from stilt_dagster.science.scenes.loading import scene_from_json
 
         try:
-            return "" if text is None else _beside_name(scene_from_json(text))
+            return "" if text is None else _companion_name(scene_from_json(text))
         except (ValueError, SceneError):
             return ""
 
-    def _read_beside(self, scene: Scene) -> tuple[Receptors, Soundings | None]:
+    def _read_companion(self, scene: Scene) -> tuple[Receptors, Soundings | None]:
         from stilt_dagster.science.scenes.receptor_table import read_receptors
 
-        folder, name = self.folder("scenes"), _beside_name(scene)
+        folder, name = self.folder("scenes"), _companion_name(scene)
         retrieval = scene.receptors.retrieval
         if retrieval is None:
             receptors = folder.open(name, read_receptors, whole=True)
             if receptors is not None:
                 return receptors, None
         elif (soundings := folder.open(name, _read_soundings, whole=True)) is not None:
-            from stilt_dagster.science.observations.column_operator import release
+            from stilt_dagster.science.observations.column_operator import column_receptors
 
-            return release(soundings, retrieval.top, slant=retrieval.geometry == "slant"), soundings
+            return column_receptors(soundings, retrieval.top, slant=retrieval.geometry == "slant"), soundings
         raise SceneError(f"the receptors of {scene.id}, {self.root}/scenes/{name}, are missing: register it again")
 
 
@@ -215,6 +215,6 @@ def _read_soundings(source: Source) -> Soundings:
     return read_soundings(source)
 
 
-def _beside_name(scene: Scene) -> str:
+def _companion_name(scene: Scene) -> str:
     """Return the name of what is kept beside a spec: another one for other content; empty if nothing is."""
-    return f"{scene.id}.{scene.beside}.parquet" if scene.beside else ""
+    return f"{scene.id}.{scene.companion}.parquet" if scene.companion else ""

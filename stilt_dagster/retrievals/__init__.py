@@ -1,7 +1,7 @@
 """Readers of satellite retrievals: one module a product, each a table of where its variables are.
 
-Every product gives the same :class:`~stilt_dagster.science.observations.soundings.Soundings`. A user overrides any part of a table,
-or gives a whole one for the product ``netcdf``.
+Every product gives the same :class:`~stilt_dagster.science.observations.soundings.Soundings`. A user overrides any part
+of a table, or gives a whole one for the product ``netcdf``.
 """
 
 from __future__ import annotations

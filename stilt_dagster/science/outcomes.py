@@ -127,7 +127,7 @@ class Meter:
         kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
 
-    def into(self, report: Report) -> None:
+    def add_to(self, report: Report) -> None:
         """Record what was spent."""
         report.seconds = time.monotonic() - self._start
         report.cpu_seconds = self._spent() - self._cpu

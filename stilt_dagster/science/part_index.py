@@ -1,4 +1,4 @@
-"""How the receptors of a shard's part files ended, in one small file beside them, so that nobody opens each to learn it.
+"""How the receptors of a shard's part files ended, in one small file beside them, so that they need not be opened.
 
 An entry holds for one state of its part file: where the file has been written anew, copied or damaged since, the entry
 says nothing, and the file itself is read. So the index can be missing, or late, and never wrong.
@@ -131,8 +131,8 @@ class IndexedFolder:
         if late:
             self.save()
 
-    def note(self, name: str, summary: PartSummary) -> None:
-        """Keep what reading a part file has told."""
+    def record(self, name: str, summary: PartSummary) -> None:
+        """Keep the summary of a part file that was read."""
         with self._lock:
             entries = self._entries()
             if state := self._states.get(name):
@@ -179,7 +179,7 @@ def find_summary(
         summary = read()
         if summary is None:
             return None
-        folder.note(name, summary)
+        folder.record(name, summary)
     return summary if summary.key == key else None
 
 

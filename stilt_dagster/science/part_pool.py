@@ -208,4 +208,4 @@ def run_shards(
             for shard, members in shards.items():
                 if members:
                     folder_of(shard).save()
-    meter.into(report)
+    meter.add_to(report)

@@ -54,7 +54,7 @@ def find_hycs_std(exe_dir: Path | None = None) -> Path:
         raise EngineError(
             f"no executable {HYCS_STD_FILE} in {executable.parent}: set exe_dir to the directory it is in"
         )
-    return executable
+    return Path(executable)
 
 
 def engine_version(executable: Path) -> str:

@@ -9,7 +9,7 @@ scene keeps the parts whose receptors have not changed.
 product               its hash covers
 ===================== ================================================================================================
 receptors             ids, which hold time and position; of a retrieval also what was observed, which the table holds
-meteorology_aggregate settings, receptors, grid and hours: what decides the crop; then its checksum, since archives change
+meteorology_aggregate settings, receptors, grid, hours: what decides the crop; then its checksum, as archives change
 trajectories          that checksum, the engine's binary, transport settings, receptor ids
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
 background            trajectories, the field's settings, weights; the grid where particles are sampled at its edge

@@ -275,7 +275,7 @@ def test_what_another_try_does_not_mend_is_said_at_once(
         Store("gs://")
 
 
-def test_dagster_tries_again_what_may_go_better_and_shows_why() -> None:
+def test_dagster_tries_again_what_may_go_better_and_shows_pod_failure() -> None:
     with pytest.raises(dg.RetryRequested) as retry, user_errors_as_failures():
         raise StoreUnavailable("the store is away")
     assert (retry.value.max_retries, retry.value.seconds_to_wait) == (5, 60)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from netCDF4 import Dataset
 from stilt.observations.readers import read_tropomi_ch4
 
-from stilt_dagster.retrievals import variables as engine
 from stilt_dagster.retrievals import read_granule
+from stilt_dagster.retrievals import variables as engine
 from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.observations.selection import select
 from stilt_dagster.science.observations.soundings import Soundings

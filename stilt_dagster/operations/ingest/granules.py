@@ -8,7 +8,7 @@ from pathlib import Path
 from stilt_dagster.resources.granules import fetch
 from stilt_dagster.retrievals import Granule, read_granule
 from stilt_dagster.science.errors import RetrievalError
-from stilt_dagster.science.observations.column_operator import release
+from stilt_dagster.science.observations.column_operator import column_receptors
 from stilt_dagster.science.observations.selection import select
 from stilt_dagster.science.observations.soundings import Soundings
 from stilt_dagster.science.scenes.receptors import Receptors
@@ -41,9 +41,9 @@ def select_soundings(granule: Granule, retrieval: Retrieval, where: str) -> tupl
     """
     soundings, counts = select(granule.soundings, retrieval, granule.n_read)
     if not len(soundings):
-        raise NoReceptorsError(f"{where}: {Path(retrieval.uri).name}: {counts.why_none()}")
+        raise NoReceptorsError(f"{where}: {Path(retrieval.uri).name}: {counts.reason_for_none()}")
     try:
-        receptors = release(soundings, retrieval.top, slant=retrieval.geometry == "slant")
+        receptors = column_receptors(soundings, retrieval.top, slant=retrieval.geometry == "slant")
     except ValueError as error:
         raise RetrievalError(f"{where}: {Path(retrieval.uri).name}: {error}") from None
     retrieved = Retrieved(

@@ -35,8 +35,8 @@ from stilt_dagster.settings import meteorology_root
 #: How often an unreadable file is tried, and the wait before each next try, s.
 _TRIES, _WAITS = 5, (60.0, 120.0, 240.0, 480.0)
 
-#: A remote file larger than this, bytes, is recorded before it is copied: if that takes longer than a tick may, it counts
-#: as a try, and does not hold up those after it.
+#: A remote file larger than this, bytes, is recorded before it is copied: if that takes longer than a tick may, it
+#: counts as a try, and does not hold up those after it.
 _LARGE = 64 << 20
 
 
@@ -75,11 +75,11 @@ class Scan:
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, a line each."""
-        told = [f"{name}: registered" for name in self.new]
-        told += [f"{name}: registered again, from a newer version" for name in self.replaced]
+        lines = [f"{name}: registered" for name in self.new]
+        lines += [f"{name}: registered again, from a newer version" for name in self.replaced]
         kinds = (("skipped", self.skipped), ("tried again later", self.waiting), ("given up", self.failed))
-        told += [f"{name}: {kind}: {reason}" for kind, group in kinds for name, reason in group]
-        return told
+        lines += [f"{name}: {kind}: {reason}" for kind, group in kinds for name, reason in group]
+        return lines
 
     def summary(self) -> str:
         """Return the counts in one line."""
@@ -190,7 +190,7 @@ def _handle(
     days: tuple[dt.date, dt.date] | None,
     by_sensor: bool,
 ) -> Entry | None:
-    """Read one file and register its scenes; return what to note of it."""
+    """Read one file and register its scenes; return its entry for the ledger."""
     uri, key = folder.path_of(listed.key), listed.key
     before = len(found.new) + len(found.replaced)
     reasons, scenes = [], []

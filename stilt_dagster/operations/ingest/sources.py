@@ -1,4 +1,4 @@
-"""Sources of retrievals: where granules land, what they are, which areas are of interest, what their scenes are like."""
+"""Sources of retrievals: where granules land, what they are, which areas are wanted, what their scenes are like."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from stilt_dagster.science.footprints.kernels import (
     since_first_step,
     stamp_kernels,
 )
-from stilt_dagster.science.observations.column_operator import present
+from stilt_dagster.science.observations.column_operator import redistributed_weights
 from stilt_dagster.science.scenes.grid import Grid
 
 Floats = NDArray[np.float64]
@@ -114,7 +114,8 @@ def calculate_footprint(
         One layer instead of one an hour.
     weights : ndarray, optional
         What each particle counts, shape ``(numpar,)``, particle 1 first, in place of one over their number: see
-        :mod:`stilt_dagster.science.observations.column_operator`. Where particles go and how wide they are spread stays as it is.
+        :mod:`stilt_dagster.science.observations.column_operator`. Where particles go and how wide they are spread
+        stays as it is.
     lifetime : float, optional
         First-order lifetime of the gas, h: a step counts ``exp(-time since / lifetime)``.
 
@@ -133,7 +134,7 @@ def calculate_footprint(
     if _jumps_cells(time, lon, lat, start, stop, grid):
         time, lon, lat, foot, start, stop = _interpolate(time, lon, lat, foot, start, stop)
     if weights is not None:
-        foot = foot * np.repeat(present(weights, number) * n_particles, stop - start)
+        foot = foot * np.repeat(redistributed_weights(weights, number) * n_particles, stop - start)
     if lifetime is not None:
         foot = foot * np.exp(time / (600.0 * lifetime))
     if weights is not None or lifetime is not None:

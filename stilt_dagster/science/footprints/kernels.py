@@ -11,6 +11,7 @@ Floats = NDArray[np.float64]
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def median_steps(time: NDArray[np.int64], values: Floats, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Floats:
+    """Return the median |step| of each particle in its first 100 minutes; NaN of one that has no two positions there."""
     out = np.full(len(start), np.nan)
     for k in range(len(start)):
         end = start[k]
@@ -31,6 +32,10 @@ def interpolate_tracks(
     stop: NDArray[np.int64],
     fine: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], Floats, Floats, Floats, NDArray[np.int64]]:
+    """Put particles at the times *fine* too, inside their spans: positions and influence linear between steps.
+
+    Returns time, longitude, latitude, influence, and how many rows each particle has.
+    """
     size = len(time) + len(start) * len(fine)
     t, x, y, f = np.empty(size, np.int64), np.empty(size), np.empty(size), np.empty(size)
     counts = np.zeros(len(start), np.int64)

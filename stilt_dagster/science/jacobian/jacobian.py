@@ -126,7 +126,7 @@ def build_jacobian(
                 file.attrs[name] = value
     report.add_part(PartSummary.of("", ordered, path.stat().st_size, int(indptr[-1])))
     report.made = len(ids)
-    meter.into(report)
+    meter.add_to(report)
     return report
 
 

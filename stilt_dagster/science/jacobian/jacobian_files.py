@@ -1,4 +1,6 @@
-"""The file of a jacobian, ``stilt-jacobian/1``: NetCDF-4 that reads with xarray and scipy alone::
+"""The file of a jacobian, ``stilt-jacobian/1``.
+
+NetCDF-4 that reads with xarray and scipy alone::
 
     ds = xr.open_dataset("jacobian/<scene>.nc")
     H = scipy.sparse.csr_matrix((ds.data, ds.indices, ds.indptr), shape=ds.attrs["shape"])

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import BackgroundError, IncompleteError
 from stilt_dagster.science.hdf5_checks import find_hostile_part
-from stilt_dagster.science.observations.column_operator import particle_weights, present
+from stilt_dagster.science.observations.column_operator import particle_weights, redistributed_weights
 from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.science.scenes.receptors import Receptor
@@ -233,7 +233,7 @@ def _sample(scene: Scene, receptor: Receptor, table: pa.Table, field: Field) -> 
     time = released + np.round(np.asarray(age[last], np.float64) * 60).astype("timedelta64[s]")
     values = field.at(time, level, lat[last], lon[last])
     weights = particle_weights(scene, receptor)
-    w = np.full(len(last), 1 / len(last)) if weights is None else present(weights, particle[last])
+    w = np.full(len(last), 1 / len(last)) if weights is None else redistributed_weights(weights, particle[last])
     if scene.weighting.lifetime is not None:
         w = w * np.exp(-np.abs(age[last]) / 60 / scene.weighting.lifetime)
     inside = np.isfinite(values)

@@ -34,4 +34,4 @@ def read_background(source: Source) -> tuple[pa.Table, str]:
 
 def background_version_of(source: Source) -> str:
     """Return the version of a stored background, read from its footer."""
-    return (pq.read_schema(source).metadata or {})[b"stilt:key"].decode()
+    return str((pq.read_schema(source).metadata or {})[b"stilt:key"].decode())

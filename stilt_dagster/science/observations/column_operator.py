@@ -49,7 +49,7 @@ def level_heights(soundings: Soundings) -> Floats:
     return np.asarray(temperature / _LAPSE * (1 - np.clip(relative, 0, None) ** _EXPONENT))
 
 
-def release(soundings: Soundings, top: float, *, slant: bool) -> Receptors:
+def column_receptors(soundings: Soundings, top: float, *, slant: bool) -> Receptors:
     """Return a column receptor for each sounding.
 
     Parameters
@@ -160,7 +160,7 @@ def operators(soundings: Soundings) -> list[ColumnOperator]:
     return [ColumnOperator(pressure[i], heights[i], kernel[i], weight[i], prior[i]) for i in range(len(soundings))]
 
 
-def present(weights: Floats, numbers: NDArray[Any]) -> Floats:
+def redistributed_weights(weights: Floats, numbers: NDArray[Any]) -> Floats:
     """Return the weights of the particles there are, which take over what those that are missing stood for.
 
     Parameters

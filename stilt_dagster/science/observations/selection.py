@@ -35,7 +35,7 @@ class Counts:
     good: int
     selected: int
 
-    def why_none(self) -> str:
+    def reason_for_none(self) -> str:
         """Return why there are no receptors."""
         if not self.in_area:
             return f"none of {self.read} soundings lies in the area"

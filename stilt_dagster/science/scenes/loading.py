@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Retrieve = Callable[[Retrieval, str], "tuple[Retrieved, Soundings, Receptors]"]
 
 #: Returns what is kept beside a scene's spec: its receptors, and of a retrieval its soundings.
-ReadBeside = Callable[[Scene], "tuple[Receptors, Soundings | None]"]
+ReadCompanion = Callable[[Scene], "tuple[Receptors, Soundings | None]"]
 
 
 def load_scene(path: Path, retrieve: Retrieve | None = None) -> Scene:
@@ -130,7 +130,7 @@ def make_scene(data: Any, where: str) -> Scene:
         One line naming *where*, each field in error, and what is allowed.
     """
     scene = validate(Scene, data, where, SceneError)
-    if scene.beside or scene.has_columns:
+    if scene.companion or scene.has_columns:
         return scene
     try:
         scene.receptor_list.require_distinct()
@@ -139,14 +139,14 @@ def make_scene(data: Any, where: str) -> Scene:
     return scene.canonical()
 
 
-def scene_from_json(text: str | bytes, read_beside: ReadBeside | None = None) -> Scene:
+def scene_from_json(text: str | bytes, read_companion: ReadCompanion | None = None) -> Scene:
     """Read a spec that :meth:`Scene.to_json` wrote.
 
     Parameters
     ----------
     text : str
         The spec.
-    read_beside : callable, optional
+    read_companion : callable, optional
         Gives what is kept beside it; without, receptors that are kept there are left out.
 
     Raises
@@ -155,4 +155,8 @@ def scene_from_json(text: str | bytes, read_beside: ReadBeside | None = None) ->
         If it is not a spec.
     """
     scene = make_scene(json.loads(text), "the stored spec")
-    return scene.with_receptors(*read_beside(scene)) if scene.beside and read_beside and not scene.is_loaded else scene
+    return (
+        scene.with_receptors(*read_companion(scene))
+        if scene.companion and read_companion and not scene.is_loaded
+        else scene
+    )

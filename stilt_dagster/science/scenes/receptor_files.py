@@ -82,7 +82,7 @@ def read_receptor_file(base: Path, name: Any, where: str, time: dt.datetime | No
         raise SceneError(f"{here}: holds no receptors")
     values = {c: _numbers(table[c], here, c not in ("longitude", "latitude")) for c in table.columns if c != "time"}
     ends = _ends(values, here)
-    minutes = _minutes(table["time"] if "time" in table else None, len(table), time, here)
+    minutes = _minutes(table.get("time"), len(table), time, here)
     try:
         return checked_receptors(minutes, *ends).require_distinct()
     except ReceptorError as error:

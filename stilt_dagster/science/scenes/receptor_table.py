@@ -1,4 +1,4 @@
-"""Tables of receptors: the one kept beside a spec, and the product, which also holds what a retrieval measured there."""
+"""Tables of receptors: the one kept beside a spec, and the product, which also holds what a retrieval measured."""
 
 from __future__ import annotations
 
@@ -63,13 +63,14 @@ def receptors_of_table(table: pa.Table) -> Receptors:
         return np.where(np.isnan(values), other, values)
 
     height, x, y = column("height"), column("longitude"), column("latitude")
-    ends = (
-        (x, or_else(column("longitude_top"), x)),
-        (y, or_else(column("latitude_top"), y)),
-        (or_else(height, column("bottom")), or_else(height, column("top"))),
-    )
     minutes = table.column("time").cast(pa.timestamp("s")).to_numpy().astype("datetime64[m]").astype(np.int64)
-    return Receptors(minutes, *(np.column_stack(pair) for pair in ends), ids=table.column("receptor").to_pylist())
+    return Receptors(
+        minutes,
+        np.column_stack([x, or_else(column("longitude_top"), x)]),
+        np.column_stack([y, or_else(column("latitude_top"), y)]),
+        np.column_stack([or_else(height, column("bottom")), or_else(height, column("top"))]),
+        table.column("receptor").to_pylist(),
+    )
 
 
 def write_receptors(receptors: Receptors, path: Path) -> None:
@@ -121,4 +122,4 @@ def stored_receptors(scene: Scene, version: str) -> pa.Table:
 
 def stored_version(source: Source) -> str:
     """Return the version of a stored table, read from its footer; empty, if a program before 0.1 wrote it."""
-    return (pq.read_schema(source).metadata or {}).get(b"stilt:version", b"").decode()
+    return str((pq.read_schema(source).metadata or {}).get(b"stilt:version", b"").decode())

@@ -158,12 +158,13 @@ class Receptors(Sequence[Receptor]):
     def of(cls, receptors: Iterable[Receptor]) -> Self:
         """Return some receptors as columns."""
         some = list(receptors)
-        ends = [
-            np.array([(v[0], v[-1]) for v in values], np.float64).reshape(-1, 2)
-            for values in ([getattr(r, name) for r in some] for name in ("longitudes", "latitudes", "heights"))
-        ]
+
+        def ends(name: str) -> NDArray[np.float64]:
+            values = [getattr(r, name) for r in some]
+            return np.array([(v[0], v[-1]) for v in values], np.float64).reshape(-1, 2)
+
         minutes = np.array([int(r.time.timestamp()) // 60 for r in some], np.int64)
-        return cls(minutes, *ends, ids=[r.id for r in some])
+        return cls(minutes, ends("longitudes"), ends("latitudes"), ends("heights"), [r.id for r in some])
 
     def __len__(self) -> int:
         return len(self.minutes)

@@ -86,7 +86,7 @@ class ReceptorSource(Spec):
 
     grid: ReceptorGrid | None = None
     table: StoredReceptors | None = None
-    points: list[ReceptorPoint] | None = Field(None, max_length=MAX_RECEPTORS)
+    points: list[ReceptorPoint] | None = Field(default=None, max_length=MAX_RECEPTORS)
     retrieval: Retrieval | None = None
 
     @model_validator(mode="after")

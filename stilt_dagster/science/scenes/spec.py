@@ -233,8 +233,8 @@ class Scene(Spec):
         return self._receptors is not None
 
     @property
-    def beside(self) -> str:
-        """Hash of what is kept beside the spec; empty if that is nothing."""
+    def companion(self) -> str:
+        """Hash of the table kept beside the spec, many receptors or soundings; empty if there is none."""
         if self.receptors.table is not None:
             return self.receptors.table.positions
         if (retrieval := self.receptors.retrieval) is None or (kept := retrieval.retrieved) is None:

@@ -1,8 +1,8 @@
 """HYSPLIT-STILT: one run of ``hycs_std`` a receptor.
 
-What pystilt 0.1.0a25 does otherwise than a scene needs is put right here, each with a contract test: it takes the output
-of a killed hycs_std for a whole one, needs absolute paths, calls a receptor outside the meteorology a run without
-particles, and leaves hycs_std's unused second particle dump on disk.
+What pystilt 0.1.0a25 does otherwise than a scene needs is corrected here, each with a contract test: it takes the
+output of a killed hycs_std for a whole one, needs absolute paths, calls a receptor outside the meteorology a run
+without particles, and leaves hycs_std's unused second particle dump on disk.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from stilt_dagster.science.footprints.gridding import calculate_footprint
 from stilt_dagster.science.observations.column_operator import (
     ColumnOperator,
+    column_receptors,
     level_heights,
     operators,
-    present,
-    release,
+    redistributed_weights,
 )
 from stilt_dagster.science.observations.selection import aggregate, select, thin
 from stilt_dagster.science.observations.soundings import Soundings, read_soundings
@@ -122,21 +122,21 @@ def test_uniform_flux_and_wind_give_the_analytic_column() -> None:
 
 def test_lost_particles_are_stood_for_by_the_others() -> None:
     weights = np.array([0.1, 0.2, 0.3])
-    assert present(weights, np.array([1, 3])).sum() == pytest.approx(0.6)
-    assert present(weights, np.array([1, 2, 3])) is not None
-    np.testing.assert_array_equal(present(weights, np.array([1, 2, 3])), weights)
+    assert redistributed_weights(weights, np.array([1, 3])).sum() == pytest.approx(0.6)
+    assert redistributed_weights(weights, np.array([1, 2, 3])) is not None
+    np.testing.assert_array_equal(redistributed_weights(weights, np.array([1, 2, 3])), weights)
 
 
 def test_columns_end_at_a_level_and_follow_the_line_of_sight() -> None:
-    [upright] = release(soundings(), 3000, slant=False)
+    [upright] = column_receptors(soundings(), 3000, slant=False)
     heights = level_heights(soundings())[0]
     assert upright.heights == (0.0, round(heights[heights >= 3000].min()))
     assert not upright.slanted
-    [slanted] = release(soundings(zenith=45.0), 3000, slant=True)
+    [slanted] = column_receptors(soundings(zenith=45.0), 3000, slant=True)
     east = np.deg2rad(slanted.longitudes[1] - slanted.longitudes[0]) * 6_371_007 * np.cos(np.deg2rad(40.5))
     assert east == pytest.approx(slanted.heights[1], rel=1e-3)
     with pytest.raises(ValueError, match="86 degrees"):
-        release(soundings(zenith=86.0), 3000, slant=True)
+        column_receptors(soundings(zenith=86.0), 3000, slant=True)
 
 
 def test_super_observations_average_operators(tmp_path) -> None:
