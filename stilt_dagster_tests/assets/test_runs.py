@@ -142,7 +142,7 @@ def test_another_grid_runs_no_transport(bench: Bench) -> None:
     assert bench.metadata("footprints", f"{scene.id}|00")["made in this run"] == 9
 
 
-def test_other_receptors_leave_no_stranger_behind(bench: Bench) -> None:
+def test_other_receptors_leave_no_stale_parts(bench: Bench) -> None:
     bench.run_all(bench.scene())
     fewer = bench.scene(replace=True, receptors={"grid": {"xmax": -112.1}})
     assert "earlier spec" in failure(bench.run("simulate", fewer))

@@ -40,14 +40,14 @@ def settings(production: Production, **changes: str) -> Iterator[None]:
 
 
 def launch(production: Production, scene: str, **tags: str) -> str:
-    """Launch a run that is not tried again: that would mend nothing here."""
+    """Launch a run that is not tried again: that would fix nothing here."""
     return production.launch("receptors", scene=scene, **{"dagster/max_retries": "0", **tags})
 
 
 def test_a_bucket_that_is_not_there(production: Production, register: Register) -> None:
     scene = register()
     with settings(production, STILT_STORE="gs://nowhere/store"):
-        told(production, launch(production, scene), "no bucket nowhere", "mend STILT_STORE")
+        told(production, launch(production, scene), "no bucket nowhere", "correct STILT_STORE")
 
 
 def test_an_image_that_cannot_be_pulled(production: Production, register: Register) -> None:

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def median_steps(time: NDArray[np.int64], values: Floats, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Floats:
-    """Return the median |step| of each particle in its first 100 minutes; NaN of one that has no two positions there."""
+    """Return the median |step| of each particle in its first 100 minutes; NaN where it has no two positions."""
     out = np.full(len(start), np.nan)
     for k in range(len(start)):
         end = start[k]
