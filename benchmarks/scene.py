@@ -101,7 +101,7 @@ def bare(directory: Path, name: str) -> float:
     from stilt.transport.hysplit import write_inputs
 
     from stilt_dagster.resources.store import Store
-    from stilt_dagster.science.transport.hysplit import _release
+    from stilt_dagster.science.transport.hysplit import release
 
     spec = Store(str(directory / "store")).scene(name)
     met = directory / f"store/meteorology_aggregate/{name}.arl"
@@ -110,7 +110,7 @@ def bare(directory: Path, name: str) -> float:
 
     def simulate(receptor: Receptor) -> None:
         with tempfile.TemporaryDirectory() as work:
-            write_inputs(work, _release(receptor, 0), spec.transport.for_receptor(receptor, None), [met])
+            write_inputs(work, release(receptor, 0), spec.transport.for_receptor(receptor, None), [met])
             subprocess.run([f"{work}/hycs_std"], cwd=work, stdout=subprocess.DEVNULL, check=True)
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
