@@ -29,6 +29,10 @@ __all__ = ["ARCHIVES", "Box", "Header", "aggregate", "archive_url", "create", "l
 #: Bytes of an index record's fixed part, and of each level and variable it lists.
 _INDEX_FIXED, _INDEX_ENTRY = 108, 8
 
+#: What arlmet finds in a file that an aggregate of it does not have. It is written a time step at a time, in order, and
+#: each once: steps that a file repeats, has in another order or leaves out elsewhere are not in it.
+_NOT_IN_AN_AGGREGATE = ("flagged missing", "is repeated at byte", "comes after", "the first two time steps are")
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -156,7 +160,7 @@ def aggregate(
                     raise MeteorologyError(
                         f"{path} and {reference.path} are on different grids or levels: use files of one model version"
                     )
-                if problems := [p for p in file.check() if "flagged missing" not in p]:
+                if problems := [p for p in file.check() if not any(words in p for words in _NOT_IN_AN_AGGREGATE)]:
                     raise MeteorologyError(f"{path} is damaged: {problems[0]}; download it again")
                 if box is None:
                     with destination.open("ab") as raw:
