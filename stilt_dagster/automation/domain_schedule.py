@@ -19,15 +19,16 @@ from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError, UserError
+from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.scenes.loading import parse_scene
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import parse_yaml
 from stilt_dagster.settings import deployed_domains, is_automatic
 
-#: How long after an hour NOAA's archives have it, h; a domain's own ``lag_hours`` says otherwise.
-PUBLICATION_LAG = {"hrrr": 30, "nam12": 30, "nams": 30, "gfs0p25": 36, "gdas1": 24 * 8}
+#: How long after an hour it has meteorology, h, where the source does not say so.
+_LAG = 48
 
-_LAG, _CRON = 48, "0 * * * *"
+_CRON = "0 * * * *"
 
 
 def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
@@ -59,7 +60,8 @@ def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
             if lag is None:
                 met = data.get("meteorology")
                 source = data.get("meteorology_model") or (met.get("source") if isinstance(met, dict) else None)
-                lag = PUBLICATION_LAG.get(str(source), _LAG)
+                known = SOURCES.get(str(source))
+                lag = _LAG if known is None or known.publication_lag is None else known.publication_lag
             if isinstance(lag, bool) or not isinstance(lag, (int, float)) or not 0 <= lag <= 24 * 366:
                 raise SceneError(f"{where}: lag_hours must be a number of hours (got {lag!r})")
             if data.get("time") is not None:

@@ -24,7 +24,8 @@ from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import Granule, read_granule
 from stilt_dagster.science.errors import MeteorologyError, RetrievalError, SceneError, UnreadableError
-from stilt_dagster.science.meteorology.files import Window, require_files
+from stilt_dagster.science.meteorology.files import require_files
+from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval
 from stilt_dagster.science.scenes.spec import Scene

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,9 @@ from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.crop import Box
 from stilt_dagster.science.meteorology.description import Description
-from stilt_dagster.science.meteorology.files import Archive, Window, find_files
+from stilt_dagster.science.meteorology.files import Archive, file_names, find_files
+from stilt_dagster.science.meteorology.time_steps import select_steps
+from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.spec import Scene
@@ -67,18 +68,19 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     """
     receptors = scene.receptor_list
     window = Window.of(receptors, scene.transport.n_hours)
-    files = find_files(scene.meteorology, window, archive)
-    headers = {f.name: arl.read_header(f.path) for f in files}
-    steps = select_steps(headers, window)
+    names = file_names(scene.meteorology, archive)
+    headers = find_files(names, window, archive)
+    steps = select_steps(headers, window, names.spacing(window))
     if not forecasts:
         _refuse_forecasts(headers, steps)
-    first = headers[next(iter(steps))]
+    first = headers[steps[0][0]]
     outside = _receptors_outside(receptors, first, scene.max_failed_fraction)
+    used = {name for name, _ in steps}
     settings = scene.meteorology
     destination.unlink(missing_ok=True)
     with writing(destination):
         arl.aggregate(
-            {headers[name].path: times for name, times in steps.items()},
+            [(headers[name].path, times) for name, times in steps],
             destination,
             box=scene_box(receptors, scene.footprint.grid) if settings.crop else None,
             n_levels=settings.n_levels,
@@ -89,7 +91,7 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     return Description(
         key=meteorology_key(scene),
         sha256=sha256_of(destination),
-        sources=[{"name": f.name, "sha256": sha256_of(f.path)} for f in files if f.name in steps],
+        sources=[{"name": name, "sha256": sha256_of(h.path)} for name, h in headers.items() if name in used],
         extent=[round(float(v), 4) for v in (lon.min(), lat.min(), lon.max(), lat.max())],
         nx=made.grid.nx,
         ny=made.grid.ny,
@@ -106,58 +108,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def select_steps(headers: dict[str, arl.Header], window: Window) -> dict[str, list[pd.Timestamp]]:
-    """Return the time steps to keep of each file: those of the window and the ones that bracket it.
-
-    Parameters
-    ----------
-    headers : dict of str to Header
-        The files, by name.
-    window : Window
-        The time needed.
-
-    Returns
-    -------
-    dict of str to list of Timestamp
-        Files without a needed step are left out; files come in the order of time.
-
-    Raises
-    ------
-    MeteorologyError
-        Naming the first hour without meteorology and the files that were read.
-    """
-    owner: dict[pd.Timestamp, str] = {}
-    for name, header in headers.items():
-        for time in header.times:
-            owner.setdefault(time, name)  # files of one archive repeat the hour they share
-    times = sorted(owner)
-    read = ", ".join(f"{n} ({h.times[0]:%Y-%m-%d %H:%M} to {h.times[-1]:%Y-%m-%d %H:%M})" for n, h in headers.items())
-    before = [t for t in times if t <= window.first]
-    after = [t for t in times if t >= window.last]
-    for bracket, hour in ((before, window.first), (after, window.last)):
-        if not bracket:
-            raise MeteorologyError(f"no meteorology at {hour:%Y-%m-%d %H:%M} UTC, which the scene needs; read: {read}")
-    kept = [t for t in times if before[-1] <= t <= after[0]]
-    if len(kept) == 1:  # HYSPLIT reads the interval of the time steps from two of them
-        following = [t for t in times if t > kept[0]]
-        kept = [times[times.index(kept[0]) - 1], *kept] if not following else [*kept, following[0]]
-    spacing = min((b - a for a, b in pairwise(kept)), default=pd.Timedelta(hours=1))
-    for a, b in pairwise(kept):
-        if b - a != spacing:
-            raise MeteorologyError(
-                f"meteorology has a gap: nothing at {a + spacing:%Y-%m-%d %H:%M} UTC, between {a:%Y-%m-%d %H:%M} in "
-                f"{owner[a]} and {b:%Y-%m-%d %H:%M} in {owner[b]}; add the missing file"
-            )
-    steps: dict[str, list[pd.Timestamp]] = {}
-    for time in kept:
-        steps.setdefault(owner[time], []).append(time)
-    return steps
-
-
-def _refuse_forecasts(headers: dict[str, arl.Header], steps: dict[str, list[pd.Timestamp]]) -> None:
+def _refuse_forecasts(headers: dict[str, arl.Header], steps: list[tuple[str, list[pd.Timestamp]]]) -> None:
     """Refuse what hycs_std would: a forecast hour of a time that lies ahead of the clock (measured on v5.1.0)."""
     now = pd.Timestamp.now("UTC").tz_localize(None)
-    for name, times in steps.items():
+    for name, times in steps:
         header = headers[name]
         hours = dict(zip(header.times, header.forecasts, strict=True))
         for time in times:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from arlmet import ARLFormatError, File, Grid, Projection, SigmaAxis
-from arlmet.archives import ARCHIVES, get_archive
+from arlmet.archives import ARCHIVES
 from arlmet.grid import GridWindow
 from arlmet.vertical import VerticalAxis
 from numpy.typing import NDArray
@@ -24,17 +24,16 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology.crop import Box, crop_window
 
-__all__ = ["ARCHIVES", "Box", "Header", "aggregate", "archive_path", "archive_url", "create", "lambert", "read_header"]
+__all__ = ["ARCHIVES", "Box", "Header", "aggregate", "archive_url", "create", "lambert", "read_header"]
 
 #: Bytes of an index record's fixed part, and of each level and variable it lists.
 _INDEX_FIXED, _INDEX_ENTRY = 108, 8
 
+#: What arlmet finds in a file that an aggregate of it does not have. It is written a time step at a time, in order, and
+#: each once: steps that a file repeats, has in another order or leaves out elsewhere are not in it.
+_NOT_IN_AN_AGGREGATE = ("flagged missing", "is repeated at byte", "comes after", "the first two time steps are")
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
-def archive_path(source: str, hour: pd.Timestamp) -> str:
-    """Return where a NOAA ARL archive keeps the file of an hour, from the archive's root."""
-    return str(get_archive(source)._archive_path(hour))
 
 
 def archive_url(source: str) -> str:
@@ -121,7 +120,7 @@ def _header_of(file: File) -> Header:
 
 
 def aggregate(
-    steps: Mapping[Path, list[pd.Timestamp]],
+    steps: Sequence[tuple[Path, list[pd.Timestamp]]],
     destination: Path,
     *,
     box: Box | None,
@@ -132,8 +131,8 @@ def aggregate(
 
     Parameters
     ----------
-    steps : mapping of Path to list of Timestamp
-        The files, in order, and the times wanted of each.
+    steps : sequence of (Path, list of Timestamp)
+        Files and times wanted of them, in the order of time; a file may come more than once.
     destination : Path
         The file to write.
     box : tuple of float or None
@@ -153,7 +152,7 @@ def aggregate(
     out: Any = None
     reference: Header | None = None
     try:
-        for path, times in steps.items():
+        for path, times in steps:
             with _reading(path) as file:
                 header = _header_of(file)
                 reference = reference or header
@@ -161,7 +160,7 @@ def aggregate(
                     raise MeteorologyError(
                         f"{path} and {reference.path} are on different grids or levels: use files of one model version"
                     )
-                if problems := [p for p in file.check() if "flagged missing" not in p]:
+                if problems := [p for p in file.check() if not any(words in p for words in _NOT_IN_AN_AGGREGATE)]:
                     raise MeteorologyError(f"{path} is damaged: {problems[0]}; download it again")
                 if box is None:
                     with destination.open("ab") as raw:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,22 +12,17 @@ import pandas as pd
 
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.scenes.receptors import Receptors
+from stilt_dagster.science.meteorology.file_names import DirectoryFiles, FileNames, NamedFile, SourceFiles
+from stilt_dagster.science.meteorology.sources import SOURCES
+from stilt_dagster.science.meteorology.time_steps import no_meteorology
+from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.settings import MeteorologySettings
 
+__all__ = ["Archive", "ArchiveFile", "Window", "file_names", "find_files", "require_files"]
 
-@dataclass(frozen=True)
-class Window:
-    """The time a scene's simulations run through, naive UTC."""
-
-    first: pd.Timestamp
-    last: pd.Timestamp
-
-    @classmethod
-    def of(cls, receptors: Receptors, n_hours: int) -> Window:
-        """Return the time from the earliest end to the latest start of backward runs."""
-        first, last = (pd.Timestamp(t) for t in (receptors.time.min(), receptors.time.max()))
-        return cls(first + pd.Timedelta(hours=n_hours), last)
+#: How many start times of files are looked at beyond those whose names hold the window, on each side, for the time step
+#: that brackets it. The neighbour has it; a second one does where names are a file off.
+_LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -52,103 +46,123 @@ class Archive(Protocol):
         """Return the first location that exists, copied here if it is elsewhere, or None."""
 
 
-def find_files(settings: MeteorologySettings, window: Window, archive: Archive) -> list[ArchiveFile]:
-    """Return the files whose names say they hold the window's hours, in the order of time.
+def file_names(settings: MeteorologySettings, archive: Archive) -> FileNames:
+    """Return the files that a scene's settings name; a directory is listed.
 
     Raises
     ------
     MeteorologyError
-        Naming the file or pattern that is missing.
+        If the directory cannot be listed, or its pattern has a code that is not supported.
     """
-    found = []
-    for locations in _locations(settings, window, archive):
-        file = archive.fetch(locations)
-        if file is None:
-            raise _missing(settings, locations[0], window)
-        found.append(file)
-    return found
+    if settings.source is not None:
+        return SourceFiles(SOURCES[settings.source])
+    directory = str(settings.directory)
+    return DirectoryFiles(directory, str(settings.pattern), archive.names(directory))
+
+
+def find_files(names: FileNames, window: Window, archive: Archive) -> dict[str, arl.Header]:
+    """Fetch the files that hold the window's time steps and those that bracket it, and no others.
+
+    Files are chosen by name; where their headers do not reach an end of the window, the file next to them is looked at.
+
+    Parameters
+    ----------
+    names : FileNames
+        The files there are.
+    window : Window
+        The time needed.
+    archive : Archive
+        Where they are.
+
+    Returns
+    -------
+    dict of str to Header
+        The files by name, in the order of time.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming the file that is missing or damaged, or the hour that no file has.
+    """
+    read = deque(_fetch(names, file, window, archive) for file in names.holding(window))
+    looked: set[pd.Timestamp] = set()
+    while min(r.header.times[0] for r in read) > window.first and len(looked) < _LOOKS:
+        read.appendleft(_neighbour(names, read, window, archive, before=True))
+        looked.add(read[0].file.start)
+    looked.clear()
+    while max(r.header.times[-1] for r in read) < window.last and len(looked) < _LOOKS:
+        read.append(_neighbour(names, read, window, archive, before=False))
+        looked.add(read[-1].file.start)
+    return _headers(read)
 
 
 def require_files(settings: MeteorologySettings, window: Window, archive: Archive) -> None:
-    """Make sure that there are files for the window's hours, by their names alone.
+    """Make sure that there are files for the window's time steps, as far as names tell.
 
     Raises
     ------
     MeteorologyError
         Naming the file or pattern that is missing.
     """
-    for locations in _locations(settings, window, archive):
-        if not archive.has(locations):
-            raise _missing(settings, locations[0], window)
+    names = file_names(settings, archive)
+    for file in names.required(window):
+        if not archive.has(file.locations):
+            raise _missing(names, file, window)
 
 
-def _locations(settings: MeteorologySettings, window: Window, archive: Archive) -> list[list[str]]:
-    """Return where each file of the window may be, in the order of time.
+@dataclass(frozen=True)
+class _FileRead:
+    """A file whose header was read, and the name it goes by."""
+
+    file: NamedFile
+    name: str
+    header: arl.Header
+
+
+def _headers(read: Iterable[_FileRead]) -> dict[str, arl.Header]:
+    return {r.name: r.header for r in read}
+
+
+def _fetch(names: FileNames, file: NamedFile, window: Window, archive: Archive) -> _FileRead:
+    """Return a file, fetched and its header read.
 
     Raises
     ------
     MeteorologyError
-        If no file of a directory has the window's hours.
+        If it is missing or damaged.
     """
-    first, last = window.first.floor("h"), window.last.ceil("h")
-    if settings.source is not None:
-        paths = dict.fromkeys(arl.archive_path(settings.source, t) for t in _hours(first, last))
-        names = ((path, path.rsplit("/", 1)[-1]) for path in paths)
-        return [[path, f"{settings.source}/{name}", name] for path, name in names]
-    directory, pattern = str(settings.directory), str(settings.pattern)
-    found = _names_in_window(pattern, archive.names(directory), first, last)
-    if not found:
-        raise MeteorologyError(
-            f"no file in {directory} matches {pattern!r} for {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    fetched = archive.fetch(file.locations)
+    if fetched is None:
+        raise _missing(names, file, window)
+    return _FileRead(file, fetched.name, arl.read_header(fetched.path))
+
+
+def _neighbour(
+    names: FileNames, read: Sequence[_FileRead], window: Window, archive: Archive, *, before: bool
+) -> _FileRead:
+    """Return the file before or after those that were read.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming the hour, what was read, and the file that is missing; or the file that is damaged.
+    """
+    side, edge, hour = ("before", read[0], window.first) if before else ("after", read[-1], window.last)
+    file = names.before(edge.file) if before else names.after(edge.file)
+    if file is None:
+        raise no_meteorology(
+            _headers(read), hour, f"{names.place} has none {side} that: add the file that has the hour"
         )
-    return [[f"{directory.rstrip('/')}/{name}"] for name in found]
+    fetched = archive.fetch(file.locations)
+    if fetched is None:
+        raise no_meteorology(
+            _headers(read), hour, f"the one {side} that, {file.locations[0]} of {names.place}, is missing: add it"
+        )
+    return _FileRead(file, fetched.name, arl.read_header(fetched.path))
 
 
-def _missing(settings: MeteorologySettings, path: str, window: Window) -> MeteorologyError:
-    first, last = window.first.floor("h"), window.last.ceil("h")
+def _missing(names: FileNames, file: NamedFile, window: Window) -> MeteorologyError:
     return MeteorologyError(
-        f"meteorology file {path} of source {settings.source or settings.directory} is missing: put it there under "
-        f"STILT_MET, or choose a source that has {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        f"meteorology file {file.locations[0]} of {names.place} is missing: put it there under STILT_MET, or choose a "
+        f"source that has {window}"
     )
-
-
-def _hours(first: pd.Timestamp, last: pd.Timestamp) -> list[pd.Timestamp]:
-    return [first + pd.Timedelta(hours=h) for h in range(int((last - first) / pd.Timedelta(hours=1)) + 1)]
-
-
-def _names_in_window(pattern: str, names: Sequence[str], first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
-    """Return the names whose time codes fall in the window, and the last before it, which may reach into it."""
-    codes = {
-        "%Y": r"\d{4}",
-        "%y": r"\d\d",
-        "%m": r"\d\d",
-        "%d": r"\d\d",
-        "%H": r"\d\d",
-        "%j": r"\d{3}",
-        "%b": "[a-zA-Z]{3}",
-    }
-    parts = re.split(r"(%[A-Za-z]|[*?])", pattern)
-    regex = ""
-    seen = []
-    for part in parts:
-        if part in codes:
-            seen.append(part)
-            regex += f"({codes[part]})"
-        elif part in "*?" and part:
-            regex += ".*" if part == "*" else "."
-        elif part.startswith("%"):
-            raise MeteorologyError(f"meteorology.pattern {pattern!r}: {part} is not supported; use {', '.join(codes)}")
-        else:
-            regex += re.escape(part)
-    stamped = []
-    for name in names:
-        if match := re.fullmatch(regex, name):
-            try:
-                time = dt.datetime.strptime(" ".join(match.groups()), " ".join(seen))
-            except ValueError:
-                continue
-            stamped.append((pd.Timestamp(time), name))
-    stamped.sort()
-    starts = sorted({t for t, _ in stamped if t <= first})
-    reach = starts[-1] if starts else first
-    return [name for time, name in stamped if reach <= time <= last]

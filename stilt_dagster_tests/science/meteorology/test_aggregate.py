@@ -17,8 +17,9 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate, scene_box, select_steps
-from stilt_dagster.science.meteorology.files import Window
+from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate, scene_box
+from stilt_dagster.science.meteorology.time_steps import select_steps
+from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.hysplit import Hysplit
@@ -171,8 +172,10 @@ def test_coarse_time_steps_are_bracketed(meteorology: Path) -> None:
     header = arl.read_header(meteorology / "20230715_06-11_hrrr")
     times = tuple(pd.Timestamp("2023-07-15") + pd.Timedelta(hours=3 * k) for k in range(9))
     coarse = arl.Header(header.path, header.source, times, (0,) * 9, header.grid, header.levels)
-    steps = select_steps({"a": coarse}, Window(pd.Timestamp("2023-07-15T07:20"), pd.Timestamp("2023-07-15T13:00")))
-    assert [t.hour for t in steps["a"]] == [6, 9, 12, 15]
+    ((_, steps),) = select_steps(
+        {"a": coarse}, Window(pd.Timestamp("2023-07-15T07:20"), pd.Timestamp("2023-07-15T13:00"))
+    )
+    assert [t.hour for t in steps] == [6, 9, 12, 15]
 
 
 def test_truncated_and_flipped_files_are_damaged(broken: Path, tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""NAM on pressure levels: 3-hourly, 12 km, in day files."""
+
+import datetime as dt
+
+from stilt_dagster.science.meteorology.sources.source import Source
+
+NAM12 = Source(
+    name="nam12",
+    title="NAM 12 km analysis",
+    layout="nam12/{start:%Y/%m/%Y%m%d}_nam12",
+    span="day",
+    spacing=3,
+    first=dt.datetime(2007, 5, 26),
+    publication_lag=33,
+    domain="North America",
+    vertical="pressure",
+)

@@ -1,0 +1,91 @@
+"""What is known of a meteorology archive without asking it: its files' names and hours, when they are published."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+#: How long a file is. A week counts from the first of the month: the fifth holds what is left of it, up to three days.
+Span = Literal["6 hours", "day", "week", "month"]
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive of ARL files, as NOAA ARL lays it out.
+
+    Attributes
+    ----------
+    name : str
+        What a scene calls it: ``meteorology: {source: hrrr}``.
+    title : str
+        The model and its grid.
+    layout : str
+        Path of a file below the archive's root, for :meth:`str.format`: ``start`` and ``last`` are its first and its
+        last full hour, ``month`` the month's three letters, ``week`` its week of the month.
+    span : {"6 hours", "day", "week", "month"}
+        How long a file is.
+    spacing : int
+        Hours between time steps, of which 00 UTC is one. A file ends with the last step inside its span: 3-hourly day
+        files end at 21:00.
+    first : datetime
+        First hour of the archive, naive UTC.
+    publication_lag : int or None
+        Hours after which the files that a release needs have been published, the file with the step after it too; None
+        where nothing is added any more.
+    domain : str
+        What it covers.
+    vertical : {"sigma", "pressure", "hybrid"}
+        Vertical coordinate.
+    """
+
+    name: str
+    title: str
+    layout: str
+    span: Span
+    spacing: int
+    first: dt.datetime
+    publication_lag: int | None
+    domain: str
+    vertical: Literal["sigma", "pressure", "hybrid"]
+
+    def path(self, hour: dt.datetime) -> str:
+        """Return the path, below the archive's root, of the file whose span holds a time (naive UTC)."""
+        start = self.file_start(hour)
+        return self.layout.format(
+            start=start,
+            last=self.file_end(hour) - dt.timedelta(hours=1),
+            month=_MONTHS[start.month - 1],
+            week=(start.day - 1) // 7 + 1,
+        )
+
+    def file_start(self, hour: dt.datetime) -> dt.datetime:
+        """Return where the span of the file that holds a time begins: its first time step."""
+        day = dt.datetime(hour.year, hour.month, hour.day)
+        if self.span == "6 hours":
+            return day.replace(hour=hour.hour // 6 * 6)
+        if self.span == "day":
+            return day
+        return day.replace(day=(hour.day - 1) // 7 * 7 + 1 if self.span == "week" else 1)
+
+    def file_end(self, hour: dt.datetime) -> dt.datetime:
+        """Return where the span of the file that holds a time ends: the first time step of the next file."""
+        start = self.file_start(hour)
+        if self.span == "6 hours":
+            return start + dt.timedelta(hours=6)
+        if self.span == "day":
+            return start + dt.timedelta(days=1)
+        next_month = (start.replace(day=1) + dt.timedelta(days=31)).replace(day=1)
+        return min(start + dt.timedelta(days=7), next_month) if self.span == "week" else next_month
+
+    def step_before(self, time: dt.datetime) -> dt.datetime:
+        """Return the last time step at or before a time."""
+        day = dt.datetime(time.year, time.month, time.day)
+        return day.replace(hour=time.hour // self.spacing * self.spacing)
+
+    def step_after(self, time: dt.datetime) -> dt.datetime:
+        """Return the first time step at or after a time."""
+        before = self.step_before(time)
+        return before if before == time else before + dt.timedelta(hours=self.spacing)
