@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from stilt_dagster.science.scenes.grid import Grid
 
-_UNITS = "ppm (µmol m$^{-2}$ s$^{-1}$)$^{-1}$"
+# Plain characters: matplotlib's own notation for powers takes a parser and a tenth of a second a picture.
+_UNITS = "ppm (µmol m⁻² s⁻¹)⁻¹"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _INK = "#1b2a3a"
 
 
@@ -25,6 +29,12 @@ def _figure(title: str) -> tuple[Figure, Any]:
     axes.set_title(title, fontsize=10, color=_INK, loc="left")
     axes.tick_params(labelsize=8, colors=_INK)
     return figure, axes
+
+
+def _power(value: float, _: int) -> str:
+    """Return a power of ten as text; of other values nothing."""
+    exponent = round(math.log10(value))
+    return f"10{str(exponent).translate(_SUPERSCRIPT)}" if math.isclose(value, 10.0**exponent) else ""
 
 
 def _png(figure: Figure) -> bytes:
@@ -41,6 +51,39 @@ def _on_map(axes: Any, grid: Grid) -> None:
         axes.set_aspect(1 / max(np.cos(np.radians((y0 + y1) / 2)), 0.1))
     axes.set_xlabel("longitude, °E" if grid.is_longlat else "x", fontsize=8, color=_INK)
     axes.set_ylabel("latitude, °N" if grid.is_longlat else "y", fontsize=8, color=_INK)
+
+
+def _mark_receptors(axes: Any, grid: Grid, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> None:
+    x, y = (lon % 360 if grid.wraps else lon), lat
+    if not grid.is_longlat:
+        x, y = grid.transformer.transform(lon, lat)
+    axes.plot(
+        x, y, "o", ms=3 if len(lon) < 500 else 1, mfc="none", mec="#d1495b", mew=0.7, label=f"{len(lon)} receptors"
+    )
+    axes.legend(fontsize=7, loc="lower left", framealpha=0.8)
+
+
+def receptor_map(grid: Grid, lon: NDArray[np.float64], lat: NDArray[np.float64], title: str) -> bytes:
+    """Return a map of receptors on the extent of the footprint's grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    lon, lat : ndarray
+        Receptors, degrees.
+    title : str
+        What it shows.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, axes = _figure(title)
+    _on_map(axes, grid)
+    _mark_receptors(axes, grid, lon, lat)
+    return _png(figure)
 
 
 def influence_map(
@@ -80,18 +123,13 @@ def influence_map(
             norm=LogNorm(low, max(high, low * 1.01)),
             interpolation="nearest",
         )
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.85)
+        bar = figure.colorbar(mesh, ax=axes, shrink=0.85, format=FuncFormatter(_power))
+        bar.minorformatter = NullFormatter()
         bar.set_label(f"influence, {_UNITS}", fontsize=8, color=_INK)
         bar.ax.tick_params(labelsize=7)
     else:
         axes.text(0.5, 0.5, "no influence on this grid", ha="center", transform=axes.transAxes, fontsize=9)
-    x, y = (lon % 360 if grid.wraps else lon), lat
-    if not grid.is_longlat:
-        x, y = grid.transformer.transform(lon, lat)
-    axes.plot(
-        x, y, "o", ms=3 if len(lon) < 500 else 1, mfc="none", mec="#d1495b", mew=0.7, label=f"{len(lon)} receptors"
-    )
-    axes.legend(fontsize=7, loc="lower left", framealpha=0.8)
+    _mark_receptors(axes, grid, lon, lat)
     return _png(figure)
 
 

@@ -1,11 +1,10 @@
 """``receptors``: where and when a scene releases particles."""
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import picture
-from stilt_dagster.assets.pictures import influence_map
+from stilt_dagster.assets.pictures import receptor_map
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
@@ -39,7 +38,7 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Tab
                 "last time": f"{some.time.max()} UTC".replace("T", " "),
                 "predicted CPU of hycs_std, h": round(scene.predicted_cpu / 3600, 2),
                 "preview": dg.MetadataValue.md("\n".join(f"- `{i}`" for i in some.ids[:5])),
-                "map": picture(influence_map(np.zeros((1, 1)), scene.footprint.grid, lon, lat, title)),
+                "map": picture(receptor_map(scene.footprint.grid, lon, lat, title)),
             }
         )
         return stored_receptors(scene, version)
