@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -24,14 +24,14 @@ _LOG = logging.getLogger("dagster.daemon.CoreQueue")
 
 
 class _Once(logging.Filter):
-    """Lets a line pass that is not the same as the last: Dagster says at every look what has not changed."""
+    """Drops a line that says what the last one said: Dagster says it at every look. Warnings pass."""
 
     _last = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         line = record.getMessage()
         is_new, self._last = line != self._last, line
-        return is_new
+        return is_new or record.levelno > logging.INFO
 
 
 _ONCE = _Once()
@@ -125,11 +125,11 @@ class CoreQueue(QueuedRunCoordinator):
         room = {"key": CORES_TAG, "limit": counted + n if n else 0}
         return limits._replace(tag_concurrency_limits=[*limits.tag_concurrency_limits, room])
 
-    def _with_room(self, running: list[dg.DagsterRun], limits: RunQueueConfig) -> int:
+    def _with_room(self, running: Sequence[dg.DagsterRun], limits: RunQueueConfig) -> int:
         """Return how many runs of the queue's head may start."""
         cores = sum(map(_cores, running))
         busy = bool(running)
-        counter = TagConcurrencyLimitsCounter(list(limits.tag_concurrency_limits or []), running)
+        counter = TagConcurrencyLimitsCounter(list(limits.tag_concurrency_limits or []), list(running))
         n = 0
         waiting = None
         for run in self._head():

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -301,8 +302,11 @@ class Production:
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         url = f"http://127.0.0.1:{self.port}/graphql"
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as response:
-            found = json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                found = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise OSError(f"{expected} was asked for: {error}: {error.read().decode(errors='replace')}") from error
         if "errors" in found:
             raise Refused(f"{expected} was asked for: {found['errors']}")
         answer: dict[str, Any] = found["data"]["answer"]
