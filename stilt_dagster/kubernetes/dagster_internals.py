@@ -24,7 +24,7 @@ from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.launcher.base import CheckRunHealthResult
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, NOT_FINISHED_STATUSES
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     BACKFILL_ID_TAG,
     MAX_RETRIES_TAG,
@@ -41,9 +41,9 @@ from dagster._utils.schedules import cron_string_iterator, is_valid_cron_string
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 __all__ = [
+    "ACTIVE_RUN_STATUSES",
     "BACKFILL_ID_TAG",
     "DATA_VERSION_TAG",
-    "IN_PROGRESS_RUN_STATUSES",
     "MAX_RETRIES_TAG",
     "NOT_FINISHED_STATUSES",
     "PRIORITY_TAG",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import (
-    IN_PROGRESS_RUN_STATUSES,
+    ACTIVE_RUN_STATUSES,
     NOT_FINISHED_STATUSES,
     PRIORITY_TAG,
     WILL_RETRY_TAG,
@@ -23,6 +24,22 @@ from stilt_dagster.science.errors import UserError
 
 #: Queued runs looked at in one round; more are looked at in the next.
 _HEAD = 200
+
+_LOG = logging.getLogger("dagster.daemon.CoreQueue")
+
+
+class _Once(logging.Filter):
+    """Drops a line that says what the last one said: Dagster says it at every look. Warnings pass."""
+
+    _last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        is_new, self._last = line != self._last, line
+        return is_new or record.levelno > logging.INFO
+
+
+_ONCE = _Once()
 
 
 class CoreQueue(QueuedRunCoordinator):
@@ -42,6 +59,8 @@ class CoreQueue(QueuedRunCoordinator):
     def __init__(self, max_cores: int = 0, **settings: Any) -> None:
         super().__init__(**settings)
         self._max_cores = max_cores
+        self._waiting = ""  # the run the log last said waits for cores
+        logging.getLogger("dagster.daemon.QueuedRunCoordinatorDaemon").addFilter(_ONCE)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -95,7 +114,8 @@ class CoreQueue(QueuedRunCoordinator):
         """Return the limits of this round: Dagster's own, and what follows from cores and from runs that wait.
 
         Dagster asks before each look at its queue, and counts runs. So the head of the queue is walked here as Dagster
-        will walk it, to see how many more of its runs have room.
+        will walk it, to see how many more of its runs have room. That number goes into a limit on the tag every run of
+        this queue has; ``max_concurrent_runs``, which Dagster names in the UI and in its log, stays what was set.
         """
         limits = super().get_run_queue_config()
         self._release()
@@ -103,26 +123,41 @@ class CoreQueue(QueuedRunCoordinator):
         limits = limits._replace(tag_concurrency_limits=[*(limits.tag_concurrency_limits or []), waits])
         if not self._max_cores:
             return limits
-        running = self._instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
-        n = len(running) + self._with_room(running, limits)
-        if limits.max_concurrent_runs >= 0:
-            n = min(n, limits.max_concurrent_runs)
-        return limits._replace(max_concurrent_runs=n)
+        running = self._instance.get_runs(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES))
+        n = self._with_room(running, limits)
+        counted = sum(CORES_TAG in run.tags for run in running)
+        # With no room, 0: whatever is queued, or ends, before Dagster looks.
+        room = {"key": CORES_TAG, "limit": counted + n if n else 0}
+        return limits._replace(tag_concurrency_limits=[*limits.tag_concurrency_limits, room])
 
-    def _with_room(self, running: list[dg.DagsterRun], limits: RunQueueConfig) -> int:
+    def _with_room(self, running: Sequence[dg.DagsterRun], limits: RunQueueConfig) -> int:
         """Return how many runs of the queue's head may start."""
         cores = sum(map(_cores, running))
         busy = bool(running)
-        counter = TagConcurrencyLimitsCounter(list(limits.tag_concurrency_limits or []), running)
+        counter = TagConcurrencyLimitsCounter(list(limits.tag_concurrency_limits or []), list(running))
         n = 0
+        waiting = None
         for run in self._head():
             if counter.is_blocked(run):
                 continue
             if busy and cores + _cores(run) > self._max_cores:
-                break  # nothing overtakes it, or a large run would wait for ever
+                waiting = run  # nothing overtakes it, or a large run would wait for ever
+                break
             counter.update_counters_with_launched_item(run)
             cores, n, busy = cores + _cores(run), n + 1, True
+        self._log_waiting(waiting, cores, len(running) + n)
         return n
+
+    def _log_waiting(self, waiting: dg.DagsterRun | None, cores: float, runs: int) -> None:
+        """Log which run waits for cores, once for each."""
+        last, self._waiting = self._waiting, waiting.run_id if waiting else ""
+        if waiting and waiting.run_id != last:
+            queued = self._instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
+            _LOG.info(
+                f"{runs} runs have {cores:g} of at most {self._max_cores} cores: of {queued} queued, run "
+                f"{waiting.run_id} ({waiting.tags.get(ASSET_TAG, waiting.job_name)} of "
+                f"{waiting.tags.get(SCENE_TAG, '-')}), which asks for {_cores(waiting):g}, is next, and waits"
+            )
 
     def _head(self) -> Iterator[dg.DagsterRun]:
         queued = self._instance.get_runs(

@@ -31,11 +31,12 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """A local process."""
+    """A local process, and the command of its start-up probe: none if it has none that runs a command."""
 
     argv: list[str]
     env: dict[str, str]
     cwd: Path
+    start_up: list[str]
 
 
 class Resolver:
@@ -78,7 +79,9 @@ class Resolver:
         if given := self._container.get("workingDir"):
             place = Path(_localise(given, mounts))
             cwd = place if place.is_dir() else cwd
-        return Command([_localise(_expand(word, env), mounts) for word in words], env, cwd)
+        probe = ((self._container.get("startupProbe") or {}).get("exec") or {}).get("command") or []
+        argv, start_up = ([_localise(_expand(word, env), mounts) for word in words] for words in (words, probe))
+        return Command(argv, env, cwd, start_up)
 
     def _env(self) -> dict[str, str]:
         env = {**self._base, "HOSTNAME": self._pod["metadata"]["name"]}

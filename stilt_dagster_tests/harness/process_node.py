@@ -1,8 +1,9 @@
 """A node whose pods are local processes: it plays the kubelet on a real control plane.
 
 Pods bound to it are run, reported, ended and removed as a kubelet does it, and it can be made to fail as nodes fail.
-Not played: several containers, probes (what runs is ready), volumes other than in `containers`, limits of any resource
-(the scheduler packs by requests), and names or addresses of services.
+Not played: several containers, volumes other than in `containers`, limits of any resource (the scheduler packs by
+requests), names or addresses of services, and probes but for a start-up probe that runs a command: what has started is
+ready.
 
 In Kubernetes 1.20 the Job controller makes a new pod for one that was deleted, whatever the Job's ``backoffLimit``;
 from 1.26 on, it counts a deleted pod as failed. So the faults below leave a pod *Failed* before its object goes, which
@@ -18,9 +19,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -412,13 +415,48 @@ class _Pod:
                 with log.open("a") as file:
                     file.write(f"cannot start {command.argv}: {error}\n")
                 return 128, "StartError"
-        self._report("Running", {"running": {"startedAt": begin}}, ready=True)
+        ready = not command.start_up
+        self._report("Running", {"running": {"startedAt": begin}}, ready)
+        if not ready and self._starts_up(process, command):
+            self._report("Running", {"running": {"startedAt": begin}}, ready=True)
         code = process.wait()
         reason = self._fault.container_reason or ("Completed" if code == 0 else "Error")
         self._last = {
             "terminated": {"exitCode": code, "reason": reason, "startedAt": begin, "finishedAt": _now()}
         }  # fmt: skip
         return code, reason
+
+    def _starts_up(self, process: Process, command: Command) -> bool:
+        """Return whether the start-up probe succeeds before the process ends; kill the process if it does not."""
+        probe = self._container["startupProbe"]
+        log = self._node.log_file(self.name, self.namespace).with_suffix(".probe.log")
+        self._pause(process, probe.get("initialDelaySeconds", 0))
+        for _ in range(probe.get("failureThreshold", 3)):
+            if not process.alive():
+                return False
+            try:
+                done = subprocess.run(
+                    command.start_up, env=command.env, cwd=command.cwd, stdin=subprocess.DEVNULL, check=False,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=probe.get("timeoutSeconds", 1),
+                )  # fmt: skip
+                code, output = done.returncode, done.stdout
+            except subprocess.TimeoutExpired:
+                code, output = 124, b"the probe took too long\n"
+            except OSError as error:
+                code, output = 126, f"the probe cannot be run: {error}\n".encode()
+            if code == 0:
+                return True
+            with log.open("ab") as file:
+                file.write(output)
+            self._pause(process, probe.get("periodSeconds", 10))
+        process.kill()
+        return False
+
+    @staticmethod
+    def _pause(process: Process, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while process.alive() and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _wait(self, reason: str, message: str) -> None:
         phase = "Running" if self._restarts else "Pending"

@@ -145,18 +145,39 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 20, every: float = 0.05) -> T:
+def wait_for(
+    what: str,
+    probe: Callable[[], T | None],
+    timeout: float = 20,
+    every: float = 0.05,
+    progress: Callable[[], object] = lambda: None,
+) -> T:
     """Call *probe* until it returns something true, and return that.
+
+    Parameters
+    ----------
+    what : str
+        What is waited for.
+    probe : callable
+        Tells whether it is there.
+    timeout : float, optional
+        Seconds it may take.
+    every : float, optional
+        Seconds between two looks.
+    progress : callable, optional
+        Time begins anew whenever what it returns has changed: for what takes as long as the machine is busy.
 
     Raises
     ------
     TimeoutError
-        If it does not in *timeout* seconds; the message names *what*.
+        If it is not there in time; the message names *what*.
     """
-    end = time.monotonic() + timeout
+    last, end = progress(), time.monotonic() + timeout
     while True:
         if found := probe():
             return found
+        if (now := progress()) != last:
+            last, end = now, time.monotonic() + timeout
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {timeout:g} s")
         time.sleep(every)

@@ -22,6 +22,7 @@ import yaml
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
+from stilt_dagster.kubernetes.ready import ask
 from stilt_dagster_tests.conftest import ROOT
 from stilt_dagster_tests.harness.control_plane import ControlPlane
 from stilt_dagster_tests.harness.gcs import GcsServer
@@ -44,46 +45,74 @@ _JOBS = {
 
 RUNS = """
 query Runs($filter: RunsFilter) {
-  runsOrError(filter: $filter, limit: 2000) { ... on Runs { results {
+  answer: runsOrError(filter: $filter, limit: 2000) { __typename ... on Error { message } ... on Runs { results {
     runId status startTime endTime assetSelection { path } tags { key value }
   } } }
 }"""
 
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
-    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  answer: launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message }
     ... on RunConfigValidationInvalid { errors { message } }
   }
 }"""
 
 BACKFILL = """
 mutation Launch($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+  answer: launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message }
   }
 }"""
 
-_START_SENSOR = "mutation Start($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
-_STOP_SENSOR = "mutation Stop($id: String) { stopSensor(id: $id) { __typename } }"
-_SENSOR = (
-    "query Sensor($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState { id } } } }"
-)
+CANCEL = """
+mutation Cancel($runId: String!) {
+  answer: terminateRun(runId: $runId) {
+    __typename ... on Error { message } ... on TerminateRunFailure { message }
+  }
+}"""
 
-#: Something of the storages of runs, events and sensors.
-_EVERY_STORAGE = """{
-  runsOrError(limit: 1) { __typename }
-  assetsOrError(limit: 1) { ... on AssetConnection { nodes { assetMaterializations(limit: 1) { runId } } } }
-  instance { daemonHealth { allDaemonStatuses { healthy } } }
+_SENSOR = """
+query Sensor($s: SensorSelector!) {
+  answer: sensorOrError(sensorSelector: $s) {
+    __typename ... on Error { message } ... on Sensor { sensorState { id status } }
+  }
+}"""
+
+_START_SENSOR = """
+mutation Start($s: SensorSelector!) {
+  answer: startSensor(sensorSelector: $s) {
+    __typename ... on Error { message } ... on Sensor { sensorState { status } }
+  }
+}"""
+
+_STOP_SENSOR = """
+mutation Stop($id: String) {
+  answer: stopSensor(id: $id) {
+    __typename ... on Error { message } ... on StopSensorMutationResult { instigationState { status } }
+  }
 }"""
 
 MESSAGES = """
 query Messages($runId: ID!) {
-  logsForRun(runId: $runId) { ... on EventConnection { events {
+  answer: logsForRun(runId: $runId) { __typename ... on Error { message } ... on EventConnection { events {
     __typename ... on MessageEvent { message level } ... on RunFailureEvent { error { message } }
     ... on EngineEvent { error { message } } ... on ExecutionStepFailureEvent { error { message cause { message } } }
   } } }
 }"""
+
+#: Something of the storage of runs, and of those of events and of sensors.
+_SOME_RUN = "{ answer: runsOrError(limit: 1) { __typename ... on Error { message } } }"
+_OTHER_STORAGES = """{
+  answer: assetsOrError(limit: 1) {
+    __typename ... on Error { message } ... on AssetConnection { nodes { assetMaterializations(limit: 1) { runId } } }
+  }
+  instance { daemonHealth { allDaemonStatuses { healthy } } }
+}"""
+
+
+class Refused(Exception):
+    """GraphQL answered with something else than what was asked for; the message says with what."""
 
 
 class Production:
@@ -165,7 +194,10 @@ class Production:
             **self.settings,
             **self.postgres.env,
         }
-        wait_for("the webserver", self._answers, 180, every=0.5)
+        wait_for("all of the deployment to be ready", self._is_ready, 240, every=0.5)
+        # Ready, by the chart's own probe, means that sensors can be turned on and runs launched.
+        reason = ask(f"http://127.0.0.1:{self.port}", timeout=60)
+        assert not reason, reason
         return self
 
     def _rendered(self) -> list[dict[str, Any]]:
@@ -217,6 +249,8 @@ class Production:
         if spec["automountServiceAccountToken"]:
             kubeconfig = self.plane.kubeconfig_for(NAMESPACE, spec["serviceAccountName"])
             container["env"] = [*container.get("env", []), {"name": "KUBECONFIG", "value": str(kubeconfig)}]
+        if "exec" in (probe := container.get("startupProbe", {})):
+            probe["exec"]["command"] = [ports.get(word, word) for word in probe["exec"]["command"]]
 
     def pod_of_component(self, name: str) -> str:
         """Return the running pod of webserver (``web``), daemon or code server (``code``)."""
@@ -232,11 +266,10 @@ class Production:
         """Kill the daemon's container; the node starts it again."""
         self.node.kill_pod(self.pod_of_component("daemon"))
 
-    def _answers(self) -> bool:
-        try:
-            return bool(self.query("{ version }"))
-        except (OSError, urllib.error.URLError):
-            return False
+    def _is_ready(self) -> bool:
+        """Return whether every Deployment has as many ready pods as it wants, as `helm --wait` asks."""
+        found = client.AppsV1Api(self.core.api_client).list_namespaced_deployment(NAMESPACE).items
+        return all((d.status.ready_replicas or 0) >= d.spec.replicas for d in found)
 
     def cli(self, *arguments: object) -> str:
         """Run ``stilt-dagster`` as an operator does."""
@@ -247,15 +280,39 @@ class Production:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def query(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask the webserver's GraphQL."""
+    def query(self, expected: str, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the webserver's GraphQL, and return what it says.
+
+        Parameters
+        ----------
+        expected : str
+            The type the answer must be of: Dagster reports what it cannot do as an answer of another type.
+        query : str
+            Its one field, or the one that matters, is named ``answer`` and asks for ``__typename``.
+        variables : dict, optional
+            Of the query.
+
+        Raises
+        ------
+        Refused
+            If the answer is of another type.
+        OSError
+            If there is no answer.
+        """
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         url = f"http://127.0.0.1:{self.port}/graphql"
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            found = json.load(answer)
-        assert "errors" not in found, found["errors"]
-        return found["data"]
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                found = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise OSError(f"{expected} was asked for: {error}: {error.read().decode(errors='replace')}") from error
+        if "errors" in found:
+            raise Refused(f"{expected} was asked for: {found['errors']}")
+        answer: dict[str, Any] = found["data"]["answer"]
+        if answer["__typename"] != expected:
+            raise Refused(f"{expected} was asked for: {answer}")
+        return answer
 
     def launch(self, *assets: str, scene: str, shards: tuple[str, str] | None = None, **tags: str) -> str:
         """Materialize assets of a scene in one run, as the UI's button does; return the run's id."""
@@ -276,9 +333,7 @@ class Production:
             },
             "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in {**where, **tags}.items()]},
         }
-        launched = self.query(LAUNCH, {"params": params})["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return str(launched["run"]["runId"])
+        return str(self.query("LaunchRunSuccess", LAUNCH, {"params": params})["run"]["runId"])
 
     def backfill(self, scenes: list[str], assets: tuple[str, ...] = tuple(_JOBS)) -> str:
         """Materialize assets of scenes, as the UI's backfill does; return the backfill's id."""
@@ -286,13 +341,12 @@ class Production:
         by_shard = {"ranges": [{"start": f"{s}|00", "end": f"{s}|15"} for s in scenes]}
         sharded = {"trajectories", "footprints"}
         wanted = [{"assetKey": {"path": [a]}, "partitions": by_shard if a in sharded else by_scene} for a in assets]
-        launched = self.query(BACKFILL, {"params": {"partitionsByAssets": wanted}})["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        return str(launched["backfillId"])
+        params = {"partitionsByAssets": wanted}
+        return str(self.query("LaunchBackfillSuccess", BACKFILL, {"params": params})["backfillId"])
 
     def runs(self, **conditions: Any) -> list[dict[str, Any]]:
         """Return runs, newest first; their tags as a mapping."""
-        found = self.query(RUNS, {"filter": conditions})["runsOrError"]["results"]
+        found: list[dict[str, Any]] = self.query("Runs", RUNS, {"filter": conditions})["results"]
         for run in found:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
             run["assets"] = [key["path"][-1] for key in run["assetSelection"] or []]
@@ -315,12 +369,12 @@ class Production:
 
     def messages(self, run_id: str) -> list[str]:
         """Return what a run's page says."""
-        events = self.query(MESSAGES, {"runId": run_id})["logsForRun"]["events"]
+        events = self.query("EventConnection", MESSAGES, {"runId": run_id})["events"]
         return [text for e in events for text in (e.get("message"), (e.get("error") or {}).get("message")) if text]
 
     def cancel(self, run_id: str) -> None:
         """Cancel a run, as the UI's button does."""
-        self.query(f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}')
+        self.query("TerminateRunSuccess", CANCEL, {"runId": run_id})
 
     def job_of(self, run_id: str) -> Any:
         """Return a run's Job, or None."""
@@ -368,18 +422,20 @@ class Production:
         """Turn a sensor on or off."""
         selector = {"repositoryLocationName": "stilt_dagster", "repositoryName": "__repository__", "sensorName": sensor}
         if on:
-            self.query(_START_SENSOR, {"s": selector})
-            return
-        state = self.query(_SENSOR, {"s": selector})["sensorOrError"]["sensorState"]["id"]
-        self.query(_STOP_SENSOR, {"id": state})
+            state = self.query("Sensor", _START_SENSOR, {"s": selector})["sensorState"]
+        else:
+            running = self.query("Sensor", _SENSOR, {"s": selector})["sensorState"]["id"]
+            state = self.query("StopSensorMutationResult", _STOP_SENSOR, {"id": running})["instigationState"]
+        assert state["status"] == ("RUNNING" if on else "STOPPED"), state
 
     def wake(self) -> None:
         """Have the webserver replace connections that a restarted database has cut: one question fails for each."""
 
         def answers() -> bool:
             try:
-                self.query(_EVERY_STORAGE)
-            except OSError:
+                self.query("Runs", _SOME_RUN)
+                self.query("AssetConnection", _OTHER_STORAGES)
+            except (OSError, Refused):
                 return False
             return True
 

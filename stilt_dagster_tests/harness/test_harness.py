@@ -196,6 +196,38 @@ def test_a_deleted_pod_is_told_and_then_killed(cluster: Cluster, node: ProcessNo
     wait_for("the child's end", lambda: not runs(child))
 
 
+def test_a_pod_is_ready_once_its_start_up_probe_succeeds(cluster: Cluster, node: ProcessNode) -> None:
+    """And one whose probe never does is started again."""
+    for name, place, threshold in (("late", "late", 1000), ("never", "nowhere", 3)):
+        container = {
+            "name": "run", "image": "stilt", "command": ["sh", "-c", f"echo up; {FOREVER}"],
+            "env": [{"name": "PLACE", "value": place}],
+            "startupProbe": {
+                "exec": {"command": ["sh", "-c", 'test -e "$1/$PLACE" || { echo waits; exit 1; }', "sh", "/mnt"]},
+                "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": threshold,
+            },
+            "volumeMounts": [{"name": "mnt", "mountPath": "/mnt"}],
+        }  # fmt: skip
+        spec = {"containers": [container], "volumes": [{"name": "mnt", "emptyDir": {}}]}
+        cluster.core.create_namespaced_pod("default", {"metadata": {"name": name}, "spec": spec})
+
+    def status(name: str) -> Any:
+        [container] = cluster.core.read_namespaced_pod(name, "default").status.container_statuses or [None]
+        return container
+
+    wait_for("a restart", lambda: (found := status("never")) and found.restart_count > 0)
+    assert not status("never").ready
+    waits = status("late")
+    assert (waits.ready, waits.started, waits.restart_count) == (False, False, 0)
+    assert waits.state.running
+    uid = cluster.core.read_namespaced_pod("late", "default").metadata.uid
+    (node.directory / "pods" / uid / "volumes" / "mnt" / "late").touch()
+    wait_for("readiness", lambda: status("late").ready)
+    assert status("late").restart_count == 0
+    for name in ("late", "never"):
+        cluster.core.delete_namespaced_pod(name, "default", grace_period_seconds=1)
+
+
 def test_the_scheduler_refuses_what_is_too_big(cluster: Cluster, node: ProcessNode) -> None:
     cluster.job("big", "exit 0", resources={"requests": {"cpu": "5"}})
 

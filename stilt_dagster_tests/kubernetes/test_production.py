@@ -14,7 +14,7 @@ import pytest
 from stilt_dagster.kubernetes.pod_sizes import Load, size_of
 from stilt_dagster.partitions import ASSETS
 from stilt_dagster_tests.harness.processes import wait_for
-from stilt_dagster_tests.harness.production import NAMESPACE, Production
+from stilt_dagster_tests.harness.production import NAMESPACE, Production, Refused
 from stilt_dagster_tests.kubernetes.conftest import LONG, arrays, equal
 
 pytestmark = pytest.mark.cluster
@@ -27,14 +27,21 @@ MADE = tuple(asset for asset in ASSETS if asset != "background")
 
 
 def finished(production: Production, scene: str, n: int) -> list[dict[str, Any]]:
-    """Return a scene's runs when there are *n* and all are over."""
+    """Return a scene's runs when there are *n* and all are over.
+
+    Scenes that other tests left unfinished run as well once the chain is on, before this one: so it may take long, but
+    not without any run having moved.
+    """
 
     def over() -> list[dict[str, Any]] | None:
         runs = production.runs(tags=[{"key": "stilt/scene", "value": scene}])
         assert not [r for r in runs if r["status"] == "FAILURE"], production.messages(runs[0]["runId"])
         return runs if len(runs) >= n and all(r["status"] == "SUCCESS" for r in runs) else None
 
-    return wait_for(f"{n} runs of {scene}", over, 240, every=1)
+    def states() -> set[tuple[str, str]]:
+        return {(run["runId"], run["status"]) for run in production.runs()}
+
+    return wait_for(f"{n} runs of {scene}", over, 240, every=1, progress=states)
 
 
 def test_assets_selected_together_get_a_pod_each(
@@ -162,6 +169,20 @@ def test_a_canceled_run_leaves_nothing_running(production: Production, register:
     assert not [p for p in production.objects(f"trajectories/{scene}") if not p.endswith(".parquet")]
 
 
+def test_what_graphql_refuses_is_an_error(production: Production) -> None:
+    """Its answer has status 200 all the same: taken for a yes, a sensor that was never turned on is waited for."""
+    with pytest.raises(Refused, match="SensorNotFoundError"):
+        production.switch("nothing", on=True)
+    with pytest.raises(Refused, match="SensorNotFoundError"):
+        production.switch("nothing", on=False)
+    with pytest.raises(Refused, match="RunNotFoundError"):
+        production.cancel("00000000-0000-0000-0000-000000000000")
+    with pytest.raises(Refused, match="RunNotFoundError"):
+        production.messages("00000000-0000-0000-0000-000000000000")
+    with pytest.raises(OSError, match="nowhere"):  # an exception in the webserver, with status 500 and a reason
+        production.backfill(["nowhere"])
+
+
 def test_the_chain_carries_a_new_scene_to_its_jacobian(
     production: Production, register: Register, local: Local, tmp_path: Path
 ) -> None:
@@ -172,6 +193,9 @@ def test_the_chain_carries_a_new_scene_to_its_jacobian(
         assert sorted(run["assets"][0] for run in runs) == sorted(MADE)
         time.sleep(35)  # two more looks
         assert len(production.runs(tags=[{"key": "stilt/scene", "value": scene}])) == 5
+        log = production.node.log(production.pod_of_component("daemon"), NAMESPACE)
+        assert "Launched" in log
+        assert "Maximum is" not in log, "no cap on runs was reached"
     finally:
         production.switch("advance_scenes", on=False)
     assert equal(arrays(production.fetch(f"jacobian/{scene}.nc", tmp_path / "jacobian.nc")), local())
