@@ -2,8 +2,8 @@
 
     python -m stilt_dagster_tests.harness.second_tries -m "cluster and not slow"
 
-Arguments are pytest's. What passes only at the second try fails all the same, unless ``kubernetes/second_tries.txt`` says
-why it may: a test that is tried again unseen is one that may be wrong each time on another machine.
+Arguments are pytest's. What passes only at the second try fails all the same, unless ``kubernetes/second_tries.txt``
+says why it may: a test that is tried again unseen is one that may be wrong each time on another machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LIST = Path(__file__).parents[1] / "cluster" / "second_tries.txt"
+LIST = Path(__file__).parents[1] / "kubernetes" / "second_tries.txt"
 
 
 def explained(file: Path) -> dict[str, str]:
