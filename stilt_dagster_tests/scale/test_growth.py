@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster_tests.assets.test_runs import Bench
+from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.science.scenes.test_spec import scene
 
 
@@ -111,3 +113,23 @@ def test_a_plan_is_the_same_on_any_machine_and_covers_every_receptor_once() -> N
 
 def _keys(batches: dict[str, list[Batch]]) -> set[str]:
     return {b.key for members in batches.values() for b in members}
+
+
+def test_a_hundred_thousand_receptors_are_a_table_beside_a_small_spec(project: Project) -> None:
+    rows = (f"{-112 + k % 317 / 1000:.3f},{40 + k // 317 / 1000:.3f},5" for k in range(100_000))
+    (project.path / "many.csv").write_text("long,lati,zagl\n" + "\n".join(rows) + "\n")
+    path = project.scene_file(receptors={"grid": None, "file": "many.csv"})
+    held = (
+        "import atexit, sys\n"
+        "held = lambda: [l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0]\n"
+        "atexit.register(lambda: print(held(), file=sys.stderr))\n"
+        "from stilt_dagster.cli import main\nmain()"
+    )
+    for command in (["scene", "add", str(path)], ["scene", "status", "valley-20230715t0920", "--json"]):
+        done = subprocess.run([sys.executable, "-c", held, *command], env=project.env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stderr.split()[-1]) < 400_000, "kB"
+    assert json.loads(done.stdout)["pending"] == 100_000
+    spec, table = sorted((project.store / "scenes").iterdir(), key=lambda p: p.suffix)
+    assert spec.stat().st_size < 10_000
+    assert table.stat().st_size < 3_000_000

@@ -272,21 +272,24 @@ def checked_receptors(
     ReceptorError
         Of the first row that cannot be a receptor.
     """
-    slanted = (longitude[:, 0] != longitude[:, 1]) | (latitude[:, 0] != latitude[:, 1])
-    good = ~(slanted & (height[:, 0] == height[:, 1]))
-    for values, (low, high) in ((longitude, (-180, 360)), (latitude, (-90, 90)), (height, (0, 30_000))):
-        good &= ((values >= low) & (values <= high)).all(axis=1)  # also false for what is no number
-    for k in np.flatnonzero(~good).tolist():
-        x, y, z = (v[k].tolist() for v in (longitude, latitude, height))
-        try:
-            make_receptor(_EPOCH, x if slanted[k] else x[0], y if slanted[k] else y[0], z if z[0] != z[1] else z[0])
-        except ValueError as error:
-            raise ReceptorError(k, str(error)) from None
 
     def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([coordinate(v) for v in values.ravel().tolist()]).reshape(values.shape)
 
+    slanted = (longitude[:, 0] != longitude[:, 1]) | (latitude[:, 0] != latitude[:, 1])
+    is_column = height[:, 0] != height[:, 1]
     x, y, z = (rounded(values) for values in (longitude, latitude, height))
+    good = np.where(is_column, z[:, 0] != z[:, 1], ~slanted)
+    for values, (low, high) in ((longitude, (-180, 360)), (latitude, (-90, 90)), (height, (0, 30_000))):
+        good &= ((values >= low) & (values <= high)).all(axis=1)  # also false for what is no number
+    for k in np.flatnonzero(~good).tolist():
+        x0, y0, z0 = (v[k].tolist() for v in (longitude, latitude, height))
+        try:
+            make_receptor(
+                _EPOCH, x0 if slanted[k] else x0[0], y0 if slanted[k] else y0[0], z0 if is_column[k] else z0[0]
+            )
+        except ValueError as error:
+            raise ReceptorError(k, str(error)) from None
     x = np.where(x > 180, rounded((x + 180) % 360 - 180), x)
     upright = (x[:, 0] == x[:, 1]) & (y[:, 0] == y[:, 1])
     z[upright] = np.sort(z[upright], axis=1)
