@@ -93,7 +93,7 @@ def test_control_and_setup_are_r_stilts(tmp_path: Path) -> None:
 
     from stilt_dagster.science.scenes.loading import make_scene
     from stilt_dagster.science.scenes.transport_settings import TransportSettings
-    from stilt_dagster.science.transport.hysplit import _release
+    from stilt_dagster.science.transport.hysplit import release
     from stilt_dagster_tests.conftest import SCENE, deep_merge
 
     case = CASES / NAMES[0]
@@ -107,7 +107,7 @@ def test_control_and_setup_are_r_stilts(tmp_path: Path) -> None:
     assert isinstance(scene.transport, TransportSettings)
     receptor = scene.receptor_list[0]
     write_inputs(
-        tmp_path / "run", _release(receptor, 0), scene.transport.for_receptor(receptor, None), [tmp_path / "met"]
+        tmp_path / "run", release(receptor, 0), scene.transport.for_receptor(receptor, None), [tmp_path / "met"]
     )
     written = setup_of(tmp_path / "run")
     normal = {k: v.replace(" ", "").rstrip(",") for k, v in written.items()}
