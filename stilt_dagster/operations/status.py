@@ -73,12 +73,13 @@ def scene_status(scene: StoredScene) -> Status:
     spec = scene.spec
     status = Status(scene.id, len(spec.receptor_list))
     status.assets["receptors"] = {"state": _receptors(scene)}
-    met = _aggregate(scene)
-    status.assets["meteorology_aggregate"] = {"state": met}
-    made = _parts(scene, [b for members in scene.batches.values() for b in members] if met == "ready" else [], status)
+    status.assets["meteorology_aggregate"] = {"state": _aggregate(scene)}
+    # Its file may have aged out of the store: what was made of it is told by its description.
+    known = scene.aggregate is not None and scene.aggregate.key == versions.meteorology_key(spec)
+    made = _parts(scene, [b for members in scene.batches.values() for b in members] if known else [], status)
     if spec.background is not None:
         status.assets["background"] = {"state": _background(scene)}
-    status.assets["jacobian"] = {"state": _jacobian(scene, made, met == "ready", status)}
+    status.assets["jacobian"] = {"state": _jacobian(scene, made, known, status)}
     return status
 
 

@@ -146,6 +146,10 @@ class Store:
                     raise SceneError(
                         f"the spec of {scene} in {self.root}/scenes is damaged: {error}; register it again"
                     ) from error
+                if parsed.id != scene:
+                    raise SceneError(
+                        f"the spec of {scene} in {self.root}/scenes is that of {parsed.id}: remove it, register {scene}"
+                    )
                 _PARSED[known] = parsed
                 while len(_PARSED) > _PARSED_AT_MOST:
                     _PARSED.popitem(last=False)

@@ -172,8 +172,11 @@ def test_a_signal_that_dagster_forgets_ends_a_run_too(project: Project, monkeypa
     import dagster as dg
     from dagster._utils.interrupts import capture_interrupts
 
-    from stilt_dagster import runs
+    from stilt_dagster.definitions import defs
+    from stilt_dagster.operations.run import run_scene
     from stilt_dagster.resources.store import Store
+    from stilt_dagster.resources.stored_scene import StoredScene
+    from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 
     class Job:
         def execute_in_process(self, **options: object) -> None:
@@ -181,6 +184,7 @@ def test_a_signal_that_dagster_forgets_ends_a_run_too(project: Project, monkeypa
                 os.kill(os.getpid(), signal.SIGINT)
 
     project.cli("scene", "add", project.scene_file())
-    monkeypatch.setattr(type(runs.defs), "resolve_job_def", lambda self, name: Job())
+    monkeypatch.setattr(type(defs), "resolve_job_def", lambda self, name: Job())
+    scene = StoredScene.load(Store(str(project.store)), SCENE, engine_version(find_hycs_std()))
     with dg.DagsterInstance.ephemeral() as instance, pytest.raises(KeyboardInterrupt):
-        runs.run_scene(instance, Store(str(project.store)), SCENE)
+        run_scene(instance, scene, lambda: defs)

@@ -2,7 +2,7 @@
 
 locals {
   # Two sizes of machine, so that a small scene does not have a large one made for it. Together never more than max_cores.
-  # Disks hold what a pod of all the machine's cores asks for at 1000 particles and 72 h (stilt_dagster/cluster/sizes.py).
+  # Disks hold what a pod of all the machine's cores asks for at 1000 particles and 72 h (stilt_dagster/kubernetes/pod_sizes.py).
   small_nodes = min(2, floor(var.max_cores / 8))
   large_nodes = floor((var.max_cores - 8 * local.small_nodes) / 32)
   spot_pools = {
