@@ -27,8 +27,7 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.footprints.footprint_files import FootprintWriter
 from stilt_dagster.science.footprints.gridding import Footprint, Layer
 from stilt_dagster.science.meteorology.description import Description
-from stilt_dagster.science.outcomes import Outcome
-from stilt_dagster.science.part_index import PartSummary
+from stilt_dagster.science.outcomes import Outcome, PartSummary
 from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 from stilt_dagster.science.transport.particle_files import ParticleWriter, to_table
 from stilt_dagster.science.transport.particles import Particles
@@ -86,7 +85,8 @@ def finish(store: Store, name: str, *, empty: bool = False) -> int:
                     writer.add(outcome, to_table(outcome.receptor, particles))
                 writer.close()
                 scene.trajectories(shard).put(path, f"{batch.name}.parquet", PartSummary.of(batch.key, outcomes, 1, 1))
-                made_of, ended = footprint_key(scene.spec, batch.key, batch.receptors.ids), simulations_digest(outcomes)
+                made_of = footprint_key(scene.spec, batch.key, batch.receptors.ids)
+                ended = simulations_digest((o.receptor, o.status) for o in outcomes)
                 grids = FootprintWriter(
                     path, made_of, ended, batch.receptors, scene.spec.footprint, scene.spec.transport.n_hours
                 )
@@ -102,7 +102,7 @@ def finish(store: Store, name: str, *, empty: bool = False) -> int:
 
 
 def _put_empty(scene: StoredScene, batch: Batch, outcomes: list[Outcome], path: Path) -> None:
-    ended = simulations_digest(outcomes)
+    ended = simulations_digest((o.receptor, o.status) for o in outcomes)
     key = footprint_key(scene.spec, batch.key, batch.receptors.ids)
     path.touch()
     scene.trajectories(batch.shard).put(path, f"{batch.name}.parquet", PartSummary.of(batch.key, outcomes, 1, 1))

@@ -14,9 +14,10 @@ from stilt_dagster.science.part_pool import prefetch
 
 if TYPE_CHECKING:
     from stilt_dagster.resources.stored_scene import StoredScene
-    from stilt_dagster.science.batches import Batch, Source
-    from stilt_dagster.science.outcomes import Outcome
-    from stilt_dagster.science.part_index import IndexedFolder, PartSummary
+    from stilt_dagster.science.batches import Batch
+    from stilt_dagster.science.outcomes import Outcome, PartSummary
+    from stilt_dagster.science.part_index import IndexedFolder
+    from stilt_dagster.science.scratch import Source
 
 #: What an asset can be: not there, there in part, made of something that has changed since, or as it should be.
 STATES = ("missing", "partial", "stale", "ready")

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.errors import StoreError
-from stilt_dagster.science.scratch import scratch_directory
+from stilt_dagster.science.scratch import Source, scratch_directory
 
 T = TypeVar("T")
 

@@ -22,10 +22,9 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 import google_crc32c
 
 from stilt_dagster.resources.folders import Folder, store_errors
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.errors import StoreUnavailable
 from stilt_dagster.science.part_pool import prefetch
-from stilt_dagster.science.scratch import scratch_directory
+from stilt_dagster.science.scratch import Source, scratch_directory
 
 T = TypeVar("T")
 

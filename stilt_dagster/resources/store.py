@@ -30,10 +30,10 @@ from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.validation import SCENE_ID
 
 if TYPE_CHECKING:
-    from stilt_dagster.science.batches import Source
     from stilt_dagster.science.observations.soundings import Soundings
     from stilt_dagster.science.scenes.receptors import Receptors
     from stilt_dagster.science.scenes.spec import Scene
+    from stilt_dagster.science.scratch import Source
 
 
 class Store:

@@ -7,19 +7,17 @@ finished by running it again: parts whose key still fits are kept, and in those 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from stilt_dagster.science.scenes.receptors import SHARDS, Receptors
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scratch import Source
 from stilt_dagster.science.versions import batch_key, simulation_key
-
-if TYPE_CHECKING:
-    from stilt_dagster.science.scenes.spec import Scene
 
 #: CPU seconds of simulation a batch holds, predicted: what a killed run may lose, a core.
 BATCH_CPU_SECONDS = 120.0
@@ -27,15 +25,7 @@ BATCH_CPU_SECONDS = 120.0
 #: Most receptors of a batch, however fast they are.
 BATCH_RECEPTORS = 256
 
-#: A file of this machine, or an open one that may be elsewhere.
-Source = Path | BinaryIO
-
 T = TypeVar("T")
-
-
-def size_of(source: Source) -> int:
-    """Return the size of a file, bytes."""
-    return source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from stilt_dagster.science.part_index import PartSummary
+from stilt_dagster.science.versions import simulations_digest
 
 
 @dataclass
@@ -49,6 +49,52 @@ class Outcome:
     hours_covered: float = 0.0
     escaped_fraction: float = 0.0
     outside_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What is asked of a part file most often.
+
+    Attributes
+    ----------
+    key : str
+        What made it.
+    simulations : str
+        How its simulations ended, see :func:`~stilt_dagster.science.versions.simulations_digest`.
+    counts : dict of str to int
+        Receptors by outcome.
+    failures : list of dict
+        Of failed ones ``receptor``, ``reason``, ``message`` and ``attempts``.
+    size, rows : int
+        Bytes, and particle rows.
+    """
+
+    key: str
+    simulations: str
+    counts: dict[str, int]
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 0
+    rows: int = 0
+
+    @classmethod
+    def of(
+        cls, key: str, outcomes: Sequence[Outcome], size: int, rows: int = 0, simulations: str | None = None
+    ) -> PartSummary:
+        """Summarise a part file; *simulations* is that of the particles its footprints were made of."""
+        names = ("receptor", "reason", "message", "attempts")
+        return cls(
+            key,
+            simulations_digest((o.receptor, o.status) for o in outcomes) if simulations is None else simulations,
+            dict(Counter(o.status for o in outcomes)),
+            [{name: getattr(o, name) for name in names} for o in outcomes if o.status == "failed"],
+            size,
+            rows,
+        )
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The receptors that failed, without their logs."""
+        return [Outcome(status="failed", **failure) for failure in self.failures]
 
 
 @dataclass

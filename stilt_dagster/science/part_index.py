@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from stilt_dagster.science.batches import Batch, PartFolder, Source
-from stilt_dagster.science.outcomes import Outcome
-from stilt_dagster.science.versions import simulations_digest
+from stilt_dagster.science.batches import Batch, PartFolder
+from stilt_dagster.science.outcomes import PartSummary
+from stilt_dagster.science.scratch import Source
 
 T = TypeVar("T")
 
@@ -28,52 +27,6 @@ _FORMAT = 1
 
 #: Seconds between two writings of an index whose shard is being worked on.
 _SAVE_EVERY = 60.0
-
-
-@dataclass(frozen=True)
-class PartSummary:
-    """What is asked of a part file most often.
-
-    Attributes
-    ----------
-    key : str
-        What made it.
-    simulations : str
-        How its simulations ended, see :func:`~stilt_dagster.science.versions.simulations_digest`.
-    counts : dict of str to int
-        Receptors by outcome.
-    failures : list of dict
-        Of failed ones ``receptor``, ``reason``, ``message`` and ``attempts``.
-    size, rows : int
-        Bytes, and particle rows.
-    """
-
-    key: str
-    simulations: str
-    counts: dict[str, int]
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    size: int = 0
-    rows: int = 0
-
-    @classmethod
-    def of(
-        cls, key: str, outcomes: Sequence[Outcome], size: int, rows: int = 0, simulations: str | None = None
-    ) -> PartSummary:
-        """Summarise a part file; *simulations* is that of the particles its footprints were made of."""
-        names = ("receptor", "reason", "message", "attempts")
-        return cls(
-            key,
-            simulations_digest(outcomes) if simulations is None else simulations,
-            dict(Counter(o.status for o in outcomes)),
-            [{name: getattr(o, name) for name in names} for o in outcomes if o.status == "failed"],
-            size,
-            rows,
-        )
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """The receptors that failed, without their logs."""
-        return [Outcome(status="failed", **failure) for failure in self.failures]
 
 
 class IndexedFolder:

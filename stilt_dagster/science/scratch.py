@@ -1,8 +1,9 @@
-"""Scratch directories that a killed run does not leave behind for good."""
+"""Files of this machine: scratch directories that a killed run does not leave behind for good, and full disks."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import socket
@@ -10,10 +11,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from stilt_dagster.science.errors import StoreError
 
 _PREFIX = f"stilt-{socket.gethostname()}-"
+
+
+#: A file of this machine, or an open one that may be elsewhere.
+Source = Path | BinaryIO
+
+
+def size_of(source: Source) -> int:
+    """Return the size of a file, bytes."""
+    return source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
 
 
 @contextmanager

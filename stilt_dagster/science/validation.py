@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,6 +41,12 @@ def _reachable(place: str) -> str:
 Place = Annotated[str, Field(max_length=2000), AfterValidator(_reachable)]
 
 S = TypeVar("S", bound=BaseModel)
+
+
+def digest(value: Any) -> str:
+    """Return a hash of anything JSON can hold: the same for equal content, on any machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class _Loader(yaml.SafeLoader):

@@ -19,16 +19,13 @@ jacobian              footprints, its format, what was observed, the background'
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from stilt_dagster.science.outcomes import Outcome
-    from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.validation import digest
 
 #: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
 GRIDDING_VERSION = 1
@@ -37,12 +34,6 @@ GRIDDING_VERSION = 1
 _BACKGROUND = "background/1"
 
 JACOBIAN_FORMAT = "stilt-jacobian/1"
-
-
-def digest(value: Any) -> str:
-    """Return a hash of anything JSON can hold: the same for equal content, on any machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 # -- receptors ---------------------------------------------------------------------------------------------------------
@@ -128,9 +119,15 @@ def _gridded(scene: Scene, particles: str) -> list[Any]:
     return made_of
 
 
-def simulations_digest(outcomes: Iterable[Outcome]) -> str:
-    """Return the hash of how a batch's simulations ended, which its footprints keep: another try changes it."""
-    return digest([(o.receptor, o.status) for o in outcomes])
+def simulations_digest(ended: Iterable[tuple[str, str]]) -> str:
+    """Return the hash of how a batch's simulations ended, which its footprints keep: another try changes it.
+
+    Parameters
+    ----------
+    ended : iterable of (str, str)
+        Each receptor's id and status, in the order of the batch.
+    """
+    return digest(list(ended))
 
 
 # -- background, jacobian ----------------------------------------------------------------------------------------------

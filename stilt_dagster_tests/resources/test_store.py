@@ -25,8 +25,8 @@ from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
+from stilt_dagster.science.scratch import Source
 from stilt_dagster_tests.assets.test_runs import Bench, arrays
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer, use
 

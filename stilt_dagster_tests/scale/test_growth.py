@@ -52,7 +52,8 @@ from stilt_dagster.science.versions import footprint_key
 from stilt_dagster.science.footprints.gridding import Footprint, Layer
 from stilt_dagster.science.jacobian.jacobian import build_jacobian
 from stilt_dagster.science.outcomes import Outcome
-from stilt_dagster.science.part_index import PartSummary, indexed_folders
+from stilt_dagster.science.outcomes import PartSummary
+from stilt_dagster.science.part_index import indexed_folders
 from stilt_dagster_tests.science.scenes.test_spec import scene
 
 n, root = int(sys.argv[1]), Path(sys.argv[2])

@@ -14,7 +14,7 @@ from stilt_dagster.science.observations.soundings import Soundings
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval, Retrieved
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.versions import digest
+from stilt_dagster.science.validation import digest
 
 
 def retrieve(retrieval: Retrieval, where: str) -> tuple[Retrieved, Soundings, Receptors]:

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.batches import Source, size_of
 from stilt_dagster.science.footprints.gridding import Footprint
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.settings import FootprintSettings
+from stilt_dagster.science.scratch import Source, size_of
 
 FOOT_UNITS = "ppm (umol m-2 s-1)-1"
 

@@ -15,8 +15,8 @@ from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile, FootprintWriter
 from stilt_dagster.science.footprints.gridding import Footprint, Layer, calculate_footprint
 from stilt_dagster.science.observations.column_operator import particle_weights
-from stilt_dagster.science.outcomes import Report
-from stilt_dagster.science.part_index import IndexedFolder, PartSummary, find_summary, is_current
+from stilt_dagster.science.outcomes import PartSummary, Report
+from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_current
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.particle_files import ParticleFile, positions
@@ -50,7 +50,7 @@ class _FootprintPart:
         self._writer = FootprintWriter(
             self.path,
             footprint_key(scene, batch.key, batch.receptors.ids),
-            simulations_digest(particles.outcomes),
+            simulations_digest((o.receptor, o.status) for o in particles.outcomes),
             batch.receptors,
             scene.footprint,
             scene.transport.n_hours,

@@ -20,8 +20,8 @@ from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
 from stilt_dagster.science.jacobian.jacobian_files import write_background_columns, write_matrix, write_soundings
 from stilt_dagster.science.jacobian.row_spool import RowSpool
-from stilt_dagster.science.outcomes import Meter, Outcome, Report
-from stilt_dagster.science.part_index import IndexedFolder, PartSummary
+from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
+from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import require_space, writing

@@ -25,7 +25,8 @@ from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.column_operator import operators
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.versions import JACOBIAN_FORMAT, digest
+from stilt_dagster.science.validation import digest
+from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
 #: Entries of a chunk of the file.
 _CHUNK = 1 << 17

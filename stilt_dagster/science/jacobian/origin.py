@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import h5netcdf
 
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.scratch import Source
 
 
 def read_origin(source: Source, ids: Sequence[str]) -> tuple[str, str | None, list[Outcome]]:

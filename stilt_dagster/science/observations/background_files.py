@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stilt_dagster.science.batches import Source
+from stilt_dagster.science.scratch import Source
 
 
 def write_background(table: pa.Table, key: str, path: Path) -> None:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.errors import RetrievalError
+from stilt_dagster.science.scratch import Source
 
 #: Decimals positions are kept to, about a metre: the ids of receptors carry them.
 POSITION_DECIMALS = 5

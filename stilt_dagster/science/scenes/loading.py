@@ -14,8 +14,7 @@ from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.settings import parse_time
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.validation import parse_yaml, read_text, validate
-from stilt_dagster.science.versions import digest
+from stilt_dagster.science.validation import digest, parse_yaml, read_text, validate
 
 if TYPE_CHECKING:
     from stilt_dagster.science.observations.soundings import Soundings

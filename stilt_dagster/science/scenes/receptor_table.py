@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stilt_dagster.science.batches import Source
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scratch import Source
 
 #: Columns of a receptor table, with their units.
 RECEPTOR_COLUMNS = {

@@ -25,8 +25,7 @@ from stilt_dagster.science.scenes.settings import (
     parse_time,
 )
 from stilt_dagster.science.scenes.transport_settings import VARSIWANT, TransportSettings
-from stilt_dagster.science.validation import SCENE_ID, Spec
-from stilt_dagster.science.versions import digest
+from stilt_dagster.science.validation import SCENE_ID, Spec, digest
 
 if TYPE_CHECKING:
     from stilt_dagster.science.observations.soundings import Soundings

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stilt_dagster.science.batches import Source, size_of
 from stilt_dagster.science.errors import DamagedError, Reason, SimulationFailed
 from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.scratch import Source, size_of
 from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particles
 
 #: Rows a row group holds at least, unless the batch ends: small simulations share one.

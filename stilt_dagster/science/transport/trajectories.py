@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
-from stilt_dagster.science.outcomes import Outcome, Report
-from stilt_dagster.science.part_index import IndexedFolder, PartSummary, find_summary
+from stilt_dagster.science.outcomes import Outcome, PartSummary, Report
+from stilt_dagster.science.part_index import IndexedFolder, find_summary
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
