@@ -165,10 +165,8 @@ def run(
         from stilt_dagster.operations.run import run_scene
 
         selection = _selection(rerun, assets, shards)
-        store = open_store()
-        names = matching(store, scenes)
-        opened = [open_scene(store, name) for name in names]  # all are found before any is run
-        instance = open_instance()
+        store, instance = open_store(), open_instance()
+        opened = [open_scene(store, name) for name in matching(store, scenes)]  # all are found before any is run
         made, failed = [], False
         for scene in opened:
             try:
