@@ -166,7 +166,9 @@ def test_a_canceled_run_leaves_nothing_running(production: Production, register:
     assert production.wait_run(run, timeout=60)["status"] == "CANCELED"
     wait_for("the pod's end", lambda: pod not in production.node.running(), 40)
     assert not production.left_over()
-    assert not [p for p in production.objects(f"trajectories/{scene}") if not p.endswith(".parquet")]
+    assert not [
+        p for p in production.objects(f"trajectories/{scene}") if not p.endswith((".parquet", "/outcomes.json"))
+    ]
 
 
 def test_what_graphql_refuses_is_an_error(production: Production) -> None:
@@ -229,6 +231,9 @@ def test_a_backfill_of_twenty_scenes(production: Production, register: Register,
     for scene in scenes:
         runs = finished(production, scene, 5)
         assert sorted(run["assets"][0] for run in runs) == sorted(MADE)
-        assert len(production.objects(f"trajectories/{scene}/")) == len(production.objects(f"footprints/{scene}/")) == 6
+        made = [
+            [p for p in production.objects(f"{a}/{scene}/") if "/part-" in p] for a in ("trajectories", "footprints")
+        ]
+        assert [len(parts) for parts in made] == [6, 6]
         assert equal(arrays(production.fetch(f"jacobian/{scene}.nc", tmp_path / "jacobian.nc")), local())
     assert not production.left_over()
