@@ -34,7 +34,8 @@ class Attempt:
         self.kept = wait_for("three parts", self._some, 120)
 
     def _some(self) -> dict[str, str] | None:
-        parts = self.production.objects(f"trajectories/{self.scene}/")
+        objects = self.production.objects(f"trajectories/{self.scene}/")
+        parts = {name: digest for name, digest in objects.items() if "/part-" in name}  # the index is written again
         return parts if len(parts) >= 3 else None
 
     def retried(self) -> dict[str, Any]:
