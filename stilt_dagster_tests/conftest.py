@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
+from stilt_dagster_tests.harness.processes import Unavailable
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -28,6 +31,28 @@ SCENE = {
     "footprint": {"xmin": -113.0, "xmax": -111.6, "xres": 0.02, "ymin": 40.0, "ymax": 41.0, "yres": 0.02},
     "meteorology": {"pattern": "%Y%m%d_%H-*_hrrr"},
 }
+
+
+@contextmanager
+def _skipped_without_servers() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    """Skip a test whose fixtures need a server that cannot be had; the summary says which."""
+    with _skipped_without_servers():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Skip a test that itself needs a server that cannot be had."""
+    with _skipped_without_servers():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

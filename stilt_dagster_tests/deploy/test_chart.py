@@ -19,7 +19,6 @@ from stilt_dagster_tests.deploy.golden import ENVIRONMENTS, GOLDEN, rendered, te
 from stilt_dagster_tests.harness import checkov
 from stilt_dagster_tests.harness.control_plane import ControlPlane
 from stilt_dagster_tests.harness.helm import CHART, helm, render
-from stilt_dagster_tests.harness.processes import Unavailable
 
 NAMESPACE = "stilt"
 
@@ -29,10 +28,7 @@ GOOGLE = {"SecretProviderClass", "SecretSync", "BackendConfig", "ManagedCertific
 
 @pytest.fixture(scope="module", autouse=True)
 def _has_helm() -> None:
-    try:
-        helm("version")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    helm("version")
 
 
 def manifests(environment: str, **changes: Any) -> list[dict[str, Any]]:
@@ -66,10 +62,7 @@ def test_manifests_are_of_their_kinds(environment: str, kubernetes: str) -> None
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_policy_scan(environment: str, tmp_path: Path) -> None:
     (tmp_path / "manifests.yaml").write_text(rendered(environment))
-    try:
-        found, passed = checkov.findings(tmp_path, "kubernetes")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    found, passed = checkov.findings(tmp_path, "kubernetes")
     assert passed > 100
     # Each is a choice: what follows the id says why it is one.
     chosen = {
@@ -206,16 +199,13 @@ def test_lint(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    try:
-        with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
-            core = client.CoreV1Api(plane.client())
-            core.create_namespace({"metadata": {"name": NAMESPACE}})
-            password = base64.b64encode(b"planted-password").decode()
-            secret = {"metadata": {"name": "stilt-postgres"}, "data": {"DAGSTER_POSTGRES_PASSWORD": password}}
-            core.create_namespaced_secret(NAMESPACE, secret)
-            yield plane
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
+        core = client.CoreV1Api(plane.client())
+        core.create_namespace({"metadata": {"name": NAMESPACE}})
+        password = base64.b64encode(b"planted-password").decode()
+        secret = {"metadata": {"name": "stilt-postgres"}, "data": {"DAGSTER_POSTGRES_PASSWORD": password}}
+        core.create_namespaced_secret(NAMESPACE, secret)
+        yield plane
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from stilt_dagster_tests.deploy.golden import terraform_values
 from stilt_dagster_tests.harness.helm import CHART, render
 from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.postgres import Postgres
-from stilt_dagster_tests.harness.processes import Unavailable
 
 #: Asks the instance something the database has to answer.
 ASK = "import dagster as dg; print(dg.DagsterInstance.get().get_runs_count())"
@@ -27,11 +26,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def database(authority: Authority) -> Iterator[Postgres]:
-    try:
-        with Postgres(authority=authority) as server:
-            yield server
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with Postgres(authority=authority) as server:
+        yield server
 
 
 @pytest.fixture
@@ -39,10 +35,7 @@ def ask(project: Project, database: Postgres) -> Callable[..., subprocess.Comple
     """Ask with the instance and the settings of the chart, given some authority's certificate."""
     instance = (CHART / "dagster.yaml").read_text()
     (project.path / "home" / "dagster.yaml").write_text(instance)
-    try:
-        objects = render(terraform_values("dev"))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    objects = render(terraform_values("dev"))
     [settings] = [o["data"] for o in objects if o["metadata"]["name"] == "stilt-settings"]
 
     def run(ca: Path, **changes: str) -> subprocess.CompletedProcess[str]:

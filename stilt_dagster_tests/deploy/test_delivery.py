@@ -19,7 +19,6 @@ from stilt_dagster_tests.deploy.golden import terraform_values
 from stilt_dagster_tests.harness.control_plane import ControlPlane
 from stilt_dagster_tests.harness.helm import helm_binary
 from stilt_dagster_tests.harness.process_node import ProcessNode
-from stilt_dagster_tests.harness.processes import Unavailable
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROGRAMS = Path(sys.executable).parent
@@ -102,11 +101,8 @@ PROBE = '#!/bin/bash\n[[ $* == "-m stilt_dagster.kubernetes.ready --port 3000" ]
 
 @pytest.mark.cluster
 def test_a_commit_is_deployed_and_taken_back(tmp_path: Path) -> None:
-    try:
-        tools = helm_binary().parent
-        plane = ControlPlane(tmp_path / "plane")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    tools = helm_binary().parent
+    plane = ControlPlane(tmp_path / "plane")
     fakes, programs = tmp_path / "fakes", tmp_path / "programs"
     for folder, files in (
         (fakes, {"terraform": TERRAFORM, "gcloud": GCLOUD}),

@@ -13,7 +13,6 @@ import yaml
 
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.harness.postgres import Postgres
-from stilt_dagster_tests.harness.processes import Unavailable
 
 SCENE = "valley-20230715t0920"
 STORAGE = {
@@ -37,11 +36,8 @@ def copy(finished: Project, tmp_path: Path, meteorology: Path) -> Project:
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    try:
-        with Postgres() as server:
-            yield server
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with Postgres() as server:
+        yield server
 
 
 def parts(project: Project) -> dict[Path, int]:

@@ -16,7 +16,7 @@ from kubernetes import client
 from stilt_dagster_tests.harness.control_plane import ControlPlane
 from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.process_node import ProcessNode
-from stilt_dagster_tests.harness.processes import Unavailable, wait_for
+from stilt_dagster_tests.harness.processes import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -25,10 +25,7 @@ FOREVER = "while :; do sleep 0.1; done"
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    try:
-        plane = ControlPlane(tmp_path_factory.mktemp("plane"))
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    plane = ControlPlane(tmp_path_factory.mktemp("plane"))
     with plane:
         yield plane
 
@@ -343,10 +340,7 @@ def test_nothing_outlives_the_process_that_started_it(tmp_path: Path) -> None:
 
 def test_postgres_keeps_its_data_through_a_crash() -> None:
     """Connections are cut, as they are when the server's pod moves; what was committed is there again."""
-    try:
-        postgres = Postgres()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    postgres = Postgres()
     with postgres:
         postgres.execute("CREATE TABLE kept (x int)")
         postgres.execute("INSERT INTO kept VALUES (1)")

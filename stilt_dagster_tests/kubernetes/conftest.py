@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from stilt_dagster_tests.conftest import SCENE, Project, deep_merge
-from stilt_dagster_tests.harness.processes import Unavailable
 from stilt_dagster_tests.harness.production import Production
 
 #: 36 receptors of a second each, in 16 parts.
@@ -27,11 +26,8 @@ _names = itertools.count()
 
 @pytest.fixture(scope="package")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    try:
-        with Production(tmp_path_factory.mktemp("production")) as production:
-            yield production
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    with Production(tmp_path_factory.mktemp("production")) as production:
+        yield production
 
 
 @pytest.fixture
