@@ -10,7 +10,7 @@ import pandas as pd
 
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.crop import Box
+from stilt_dagster.science.meteorology.extent.crop import Box
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.meteorology.files import Archive, file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
@@ -66,32 +66,29 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     EngineError
         For forecast files, which the bundled hycs_std refuses.
     """
-    receptors = scene.receptor_list
+    receptors, settings = scene.receptor_list, scene.meteorology
     window = Window.of(receptors, scene.transport.n_hours)
-    names = file_names(scene.meteorology, archive)
-    headers = find_files(names, window, archive)
+    counted = CountedArchive(archive)
+    names = file_names(settings, counted)
+    headers = find_files(names, window, counted)
     steps = select_steps(headers, window, names.spacing(window))
+    used = {name: headers[name] for name, _ in steps}
+    arl.require_one_grid(used.values())
     if not forecasts:
         _refuse_forecasts(headers, steps)
-    first = headers[steps[0][0]]
-    outside = _receptors_outside(receptors, first, scene.max_failed_fraction)
-    used = {name for name, _ in steps}
-    settings = scene.meteorology
+    outside = _receptors_outside(receptors, headers[steps[0][0]], scene.max_failed_fraction)
+    wanted = [(headers[name], times) for name, times in steps]
+    limits = Limits(settings.margin, settings.n_levels, settings.max_bytes)
+    extent = select(wanted, _needs(scene, receptors), limits) if settings.crop else whole(wanted)
     destination.unlink(missing_ok=True)
     with writing(destination):
-        arl.aggregate(
-            [(headers[name].path, times) for name, times in steps],
-            destination,
-            box=scene_box(receptors, scene.footprint.grid) if settings.crop else None,
-            n_levels=settings.n_levels,
-            margin=settings.margin,
-        )
+        repacked = arl.join(wanted, destination, extent.selection)
     made = arl.read_header(destination)
     lon, lat = arl.grid_lonlat(made.grid)
     return Description(
         key=meteorology_key(scene),
         sha256=sha256_of(destination),
-        sources=[{"name": name, "sha256": sha256_of(h.path)} for name, h in headers.items() if name in used],
+        sources=[{"name": name, "sha256": _index_digest(h), "state": h.file.state} for name, h in used.items()],
         extent=[round(float(v), 4) for v in (lon.min(), lat.min(), lon.max(), lat.max())],
         nx=made.grid.nx,
         ny=made.grid.ny,
@@ -99,7 +96,31 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
         levels=list(made.levels),
         model=made.source,
         outside=outside,
+        crop=extent.crop,
+        kept_levels=extent.levels,
+        repacked=repacked,
+        bytes_read=counted.bytes_read,
+        bytes_of_sources=sum(h.file.size for h in used.values()),
     )
+
+
+def _needs(scene: Scene, receptors: Receptors) -> Needs:
+    """Return what a scene needs of its meteorology."""
+    times = np.unique(receptors.time)
+    picked = times[np.unique(np.linspace(0, len(times) - 1, 5).round().astype(int))]
+    grid = scene.footprint.grid
+    return Needs(
+        receptors=scene_box(receptors, None),
+        box=scene_box(receptors, grid),
+        releases=[pd.Timestamp(time) for time in picked],
+        n_hours=scene.transport.n_hours,
+        top=float(receptors.height.max()),
+    )
+
+
+def _index_digest(header: arl.Header) -> str:
+    """Return a checksum of a file's content: of the checksums that its index has of every record."""
+    return hashlib.sha256(repr([(step.time, step.content) for step in header.steps]).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -136,9 +157,9 @@ def _receptors_outside(receptors: Receptors, header: arl.Header, tolerated: floa
     if len(outside) > tolerated * len(receptors):
         raise MeteorologyError(
             f"receptor {outside[0]} and {len(outside) - 1} more of {len(receptors)} lie outside the meteorology "
-            f"{header.path.name}: choose a source that covers them, or raise max_failed_fraction"
+            f"{header.file.name}: choose a source that covers them, or raise max_failed_fraction"
             if len(outside) > 1
-            else f"receptor {outside[0]} lies outside the meteorology {header.path.name}: choose a source that covers "
+            else f"receptor {outside[0]} lies outside the meteorology {header.file.name}: choose a source that covers "
             "it, or raise max_failed_fraction"
         )
     return outside

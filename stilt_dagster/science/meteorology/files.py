@@ -5,45 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology import arl
+from stilt_dagster.science.meteorology.archive import Archive
+from stilt_dagster.science.meteorology.arl.index import Header, read_header
 from stilt_dagster.science.meteorology.file_names import DirectoryFiles, FileNames, NamedFile, SourceFiles
 from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.meteorology.time_steps import no_meteorology
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.settings import MeteorologySettings
 
-__all__ = ["Archive", "ArchiveFile", "Window", "file_names", "find_files", "require_files"]
-
 #: How many start times of files are looked at beyond those whose names hold the window, on each side, for the time step
 #: that brackets it. The neighbour has it; a second one does where names are a file off.
 _LOOKS = 2
-
-
-@dataclass(frozen=True)
-class ArchiveFile:
-    """An archive file made available on this machine, and the name it goes by."""
-
-    path: Path
-    name: str
-
-
-class Archive(Protocol):
-    """Where meteorology files are found; the resource ``meteorology_archive`` is one."""
-
-    def names(self, directory: str) -> list[str]:
-        """Return the names of the files of a directory or bucket prefix."""
-
-    def has(self, locations: Sequence[str]) -> bool:
-        """Return whether a file is at one of the locations, as far as that is known without asking the network."""
-
-    def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
-        """Return the first location that exists, copied here if it is elsewhere, or None."""
 
 
 def file_names(settings: MeteorologySettings, archive: Archive) -> FileNames:
@@ -60,8 +36,8 @@ def file_names(settings: MeteorologySettings, archive: Archive) -> FileNames:
     return DirectoryFiles(directory, str(settings.pattern), archive.names(directory))
 
 
-def find_files(names: FileNames, window: Window, archive: Archive) -> dict[str, arl.Header]:
-    """Fetch the files that hold the window's time steps and those that bracket it, and no others.
+def find_files(names: FileNames, window: Window, archive: Archive) -> dict[str, Header]:
+    """Find the files that hold the window's time steps and those that bracket it, and no others.
 
     Files are chosen by name; where their headers do not reach an end of the window, the file next to them is looked at.
 
@@ -84,7 +60,7 @@ def find_files(names: FileNames, window: Window, archive: Archive) -> dict[str, 
     MeteorologyError
         Naming the file that is missing or damaged, or the hour that no file has.
     """
-    read = deque(_fetch(names, file, window, archive) for file in names.holding(window))
+    read = deque(_open(names, file, window, archive) for file in names.holding(window))
     looked: set[pd.Timestamp] = set()
     while min(r.header.times[0] for r in read) > window.first and len(looked) < _LOOKS:
         read.appendleft(_neighbour(names, read, window, archive, before=True))
@@ -116,25 +92,25 @@ class _FileRead:
 
     file: NamedFile
     name: str
-    header: arl.Header
+    header: Header
 
 
-def _headers(read: Iterable[_FileRead]) -> dict[str, arl.Header]:
+def _headers(read: Iterable[_FileRead]) -> dict[str, Header]:
     return {r.name: r.header for r in read}
 
 
-def _fetch(names: FileNames, file: NamedFile, window: Window, archive: Archive) -> _FileRead:
-    """Return a file, fetched and its header read.
+def _open(names: FileNames, file: NamedFile, window: Window, archive: Archive) -> _FileRead:
+    """Return a file, its header read.
 
     Raises
     ------
     MeteorologyError
         If it is missing or damaged.
     """
-    fetched = archive.fetch(file.locations)
-    if fetched is None:
+    opened = archive.open(file.locations)
+    if opened is None:
         raise _missing(names, file, window)
-    return _FileRead(file, fetched.name, arl.read_header(fetched.path))
+    return _FileRead(file, opened.name, read_header(opened))
 
 
 def _neighbour(
@@ -153,12 +129,12 @@ def _neighbour(
         raise no_meteorology(
             _headers(read), hour, f"{names.place} has none {side} that: add the file that has the hour"
         )
-    fetched = archive.fetch(file.locations)
-    if fetched is None:
+    opened = archive.open(file.locations)
+    if opened is None:
         raise no_meteorology(
             _headers(read), hour, f"the one {side} that, {file.locations[0]} of {names.place}, is missing: add it"
         )
-    return _FileRead(file, fetched.name, arl.read_header(fetched.path))
+    return _FileRead(file, opened.name, read_header(opened))
 
 
 def _missing(names: FileNames, file: NamedFile, window: Window) -> MeteorologyError:

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 import pandas as pd
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl import Header
+from stilt_dagster.science.meteorology.arl.index import Header
 from stilt_dagster.science.meteorology.window import Window
 
 
@@ -20,7 +20,7 @@ def select_steps(
     Parameters
     ----------
     headers : mapping of str to Header
-        The files, by name. Of an hour that several have, the first one's is kept.
+        The files, by name. An hour that several have must be the same in all.
     window : Window
         The time needed. It takes an hour at least, so that two steps are kept at least, as HYSPLIT needs.
     spacing : Timedelta, optional
@@ -35,7 +35,8 @@ def select_steps(
     Raises
     ------
     MeteorologyError
-        Naming the first hour without meteorology and the files that were read.
+        Naming the first hour without meteorology and the files that were read, or an hour of which two files have
+        different content.
     """
     owner: dict[pd.Timestamp, str] = {}
     for name, header in headers.items():
@@ -48,6 +49,7 @@ def select_steps(
         if not bracket:
             raise no_meteorology(headers, hour)
     start, stop = before[-1], after[0] + 1
+    _require_one_content(headers, owner, times[start:stop])
     lone_steps = all(len(h.times) == 1 for h in headers.values())
     interval = _interval(times, start, stop, spacing, lone_steps)
     for a, b in pairwise(times[start:stop]):
@@ -58,6 +60,20 @@ def select_steps(
                 + ("download it again" if owner[a] == owner[b] else "add the file that has it, or download both again")
             )
     return [(name, list(group)) for name, group in groupby(times[start:stop], key=owner.__getitem__)]
+
+
+def _require_one_content(
+    headers: Mapping[str, Header], owner: Mapping[pd.Timestamp, str], times: Sequence[pd.Timestamp]
+) -> None:
+    for name, header in headers.items():
+        for step in header.steps:
+            if step.time not in times or owner[step.time] == name:
+                continue
+            if step.content != headers[owner[step.time]].step(step.time).content:
+                raise MeteorologyError(
+                    f"{owner[step.time]} and {name} both have {step.time:%Y-%m-%d %H:%M} UTC, with different content: "
+                    "remove the one that does not belong, or name it apart by meteorology.pattern"
+                )
 
 
 def _interval(

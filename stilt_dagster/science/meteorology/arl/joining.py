@@ -1,0 +1,183 @@
+"""One ARL file out of time steps of several, cut to a part of their grid and levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+from arlmet import Grid, IndexRecord
+from arlmet import Header as RecordHeader
+from arlmet.indexrecord import LvlInfo, VarInfo
+
+from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.meteorology.arl.fields import read_records
+from stilt_dagster.science.meteorology.arl.grids import Window, subset
+from stilt_dagster.science.meteorology.arl.index import INDEX_FIXED, RECORD_HEADER, Header, Record, Step
+from stilt_dagster.science.meteorology.arl.packing import Field, cut, repack
+
+#: Bytes an index record has for each level, and for each variable of it.
+_ENTRY = 8
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of a source's files.
+
+    Attributes
+    ----------
+    window : tuple of int or None
+        First and last but one column and row; None keeps the grid.
+    n_levels : int
+        The lowest levels, the surface counted.
+    """
+
+    window: Window | None
+    n_levels: int
+
+
+def index_cells(step: Step, n_levels: int) -> int:
+    """Return how many cells a grid needs for the index record of a step's lowest levels to fit into a record."""
+    return INDEX_FIXED + _ENTRY * sum(1 + len(level.variables) for level in step.index.levels[:n_levels])
+
+
+def n_records(step: Step, n_levels: int) -> int:
+    """Return how many records a step's lowest levels take, the index record among them."""
+    return 1 + sum(len(level.variables) for level in step.index.levels[:n_levels])
+
+
+def join(steps: Sequence[tuple[Header, list[pd.Timestamp]]], destination: Path, selection: Selection) -> int:
+    """Write time steps of several ARL files as one.
+
+    Parameters
+    ----------
+    steps : sequence of (Header, list of Timestamp)
+        Files and times wanted of them, in the order of time; a file may come more than once.
+    destination : Path
+        The file to write.
+    selection : Selection
+        What is kept.
+
+    Returns
+    -------
+    int
+        How many records had to be packed anew; the others have the source's own values.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming the file, and the record: a damaged record, files on different grids.
+    """
+    require_one_grid(header for header, _ in steps)
+    repacked = 0
+    with destination.open("wb") as out:
+        for header, times in steps:
+            for step, fields in _steps(header, times, selection):
+                made, count = _cut_step(fields, selection.window)
+                repacked += count
+                _write_step(out, header, step, made, selection)
+    return repacked
+
+
+def require_one_grid(headers: Iterable[Header]) -> None:
+    """Make sure that files can be joined.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming two that cannot.
+    """
+    first, *others = headers
+    for header in others:
+        if (header.grid, header.axis) != (first.grid, first.axis):
+            raise MeteorologyError(
+                f"{header.file.location} and {first.file.location} are on different grids or levels: use files of one "
+                "model version"
+            )
+
+
+def _steps(
+    header: Header, times: Sequence[pd.Timestamp], selection: Selection
+) -> Iterator[tuple[Step, list[tuple[Record, Field]]]]:
+    """Yield the steps of *times*, each with what is kept of its records."""
+    wanted = [
+        (step, record)
+        for step in header.steps
+        if step.time in times
+        for record in step.records(header.record_length)
+        if record.level < selection.n_levels
+    ]
+    n_rows = None if selection.window is None else selection.window[3]
+    fields: list[tuple[Record, Field]] = []
+    for k, (step, record, field) in enumerate(read_records(header, wanted, n_rows)):
+        fields.append((record, field))
+        if k + 1 == len(wanted) or wanted[k + 1][0] is not step:
+            yield step, fields
+            fields = []
+
+
+def _cut_step(fields: list[tuple[Record, Field]], window: Window | None) -> tuple[list[tuple[Record, Field]], int]:
+    """Return a step's records cut to a window, and how many of them had to be packed anew."""
+    if window is None:
+        return fields, 0
+    made, repacked = [], 0
+    for group in _with_differences(fields):
+        whole = [field for _, field in group]
+        parts = [cut(field, window) for field in whole]
+        if any(part is None for part in parts):
+            parts = list(repack(whole, window))
+            repacked += len(parts)
+        made += [(record, part) for (record, _), part in zip(group, parts, strict=True) if part is not None]
+    return made, repacked
+
+
+def _with_differences(fields: list[tuple[Record, Field]]) -> Iterator[list[tuple[Record, Field]]]:
+    """Yield each field with the difference records right behind it."""
+    group: list[tuple[Record, Field]] = []
+    for record, field in fields:
+        if group and not (record.variable.startswith("DIF") and record.level == group[0][0].level):
+            yield group
+            group = []
+        group.append((record, field))
+    if group:
+        yield group
+
+
+def _write_step(
+    out: BinaryIO, header: Header, step: Step, fields: Sequence[tuple[Record, Field]], selection: Selection
+) -> None:
+    if selection.window is None:
+        [index] = header.file.read([(step.position, step.position + header.record_length)])
+    else:
+        levels = [LvlInfo(level.level, level.height, []) for level in step.index.levels[: selection.n_levels]]
+        for record, field in fields:
+            levels[record.level].variables.append((record.variable, VarInfo(field.checksum, "")))
+        grid = subset(header.grid, selection.window)
+        index = _index_record(step.index, grid, levels).to_record_bytes(RECORD_HEADER + grid.nx * grid.ny)
+    out.write(index)
+    for _, field in fields:
+        out.write(field.tobytes())
+
+
+def _index_record(source: IndexRecord, grid: Grid, levels: list[LvlInfo]) -> IndexRecord:
+    """Return a step's index record on another grid, with other levels."""
+    place = grid.projection
+    thousands = (grid.nx // 1000 * 1000, grid.ny // 1000 * 1000)
+    text: RecordHeader = replace(source.header, grid=thousands)
+    return replace(
+        source,
+        header=text,
+        nx=grid.nx,
+        ny=grid.ny,
+        nz=len(levels),
+        levels=levels,
+        **{name: getattr(place, name) for name in _PROJECTION},
+    )
+
+
+_PROJECTION = (
+    "pole_lat", "pole_lon", "tangent_lat", "tangent_lon", "grid_size", "orientation", "cone_angle",
+    "sync_x", "sync_y", "sync_lat", "sync_lon",
+)  # fmt: skip

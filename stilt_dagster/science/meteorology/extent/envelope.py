@@ -1,0 +1,129 @@
+"""How far wind can carry air to a scene's receptors: particles on some levels, followed back through coarse winds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from stilt_dagster.science.meteorology.arl.index import Header
+from stilt_dagster.science.meteorology.extent.crop import Rectangle, union
+from stilt_dagster.science.meteorology.extent.survey import Survey
+
+#: Hours of a step: an air parcel in a jet moves a tenth of a degree a minute.
+_STEP = 0.5
+
+#: Particles a side of the receptors' rectangle.
+_SIDE = 5
+
+#: What is added to the way that air has come, a share of it: turbulence, changes of level, winds between those looked at.
+SPREAD = 0.25
+
+#: Metres of a degree of latitude.
+_DEGREE = 111_195.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Winds:
+    """Winds along a grid's axes at some levels and hours.
+
+    Attributes
+    ----------
+    hours : ndarray, shape (times,)
+        Since the first time.
+    u, v : ndarray, shape (levels, times, y, x)
+        m s-1, every *stride* cells.
+    stride : int
+        Cells from one value to the next.
+    header : Header
+        A file of the source, for its grid.
+    """
+
+    hours: Floats
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    stride: int
+    header: Header
+
+    @classmethod
+    def of(cls, survey: Survey, n_levels: int) -> Winds | None:
+        """Return the winds of a source low, in the middle and at the top of its lowest levels; None if it has none."""
+        levels = sorted({max(1, n_levels // 4), max(1, n_levels // 2), max(1, n_levels - 1)})
+        u, v = ([survey.fields(level, name) for level in levels] for name in ("UWND", "VWND"))
+        pairs = [(a, b) for a, b in zip(u, v, strict=True) if a is not None and b is not None]
+        if not pairs:
+            return None
+        u_kept, v_kept = (np.stack(part) for part in zip(*pairs, strict=True))
+        return cls(survey.hours, u_kept, v_kept, survey.stride, survey.header)
+
+    def cells_an_hour(self, level: int, hour: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return how many cells air moves in an hour, along each axis, at some places."""
+        k = int(np.clip(np.searchsorted(self.hours, hour) - 1, 0, max(len(self.hours) - 2, 0)))
+        later = min(k + 1, len(self.hours) - 1)
+        weight = (hour - self.hours[k]) / (self.hours[later] - self.hours[k]) if later > k else 0.0
+        columns = x / self.stride
+        if self.header.grid.wraps_lon:
+            columns = columns % self.u.shape[-1]
+        places = np.stack([y / self.stride, columns])
+
+        def at(winds: NDArray[np.float32]) -> Floats:
+            a, b = (map_coordinates(winds[level, t], places, order=1, mode="nearest") for t in (k, later))
+            return np.asarray((1 - weight) * a + weight * b, float)
+
+        dx, dy = self._cell(y)
+        return at(self.u) * 3600 / dx, at(self.v) * 3600 / dy
+
+    def _cell(self, y: Floats) -> tuple[Floats, float]:
+        """Return the size of a cell, m; at a pole a column has none, and any wind crosses all of them."""
+        place = self.header.grid.projection
+        if not self.header.grid.is_latlon:
+            return np.full_like(y, place.grid_size * 1000), place.grid_size * 1000
+        south = self.header.grid.origin[1]
+        narrowed = np.maximum(np.cos(np.radians(south + y * place.tangent_lat)), 0.02)
+        return abs(place.tangent_lon) * _DEGREE * narrowed, abs(place.tangent_lat) * _DEGREE
+
+
+def upwind(winds: Winds, receptors: Rectangle, releases: Sequence[float], n_hours: float) -> Rectangle:
+    """Return the rectangle that air passes through on its way to the receptors, or from them in a run forward in time.
+
+    Particles from points all over the receptors' rectangle stay on their level: one that changes levels goes at a speed
+    in between. A quarter of the way is added for that, and for turbulence.
+
+    Parameters
+    ----------
+    winds : Winds
+        Of the source.
+    receptors : tuple of float
+        The rectangle of the receptors, grid indices.
+    releases : sequence of float
+        Hours of releases since the winds' first time.
+    n_hours : float
+        Length of the runs, negative backward.
+    """
+    x0, x1, y0, y1 = receptors
+    columns, rows = np.meshgrid(np.linspace(x0, x1, _SIDE), np.linspace(y0, y1, _SIDE))
+    passed = [receptors]
+    for release in releases:
+        for level in range(len(winds.u)):
+            x, y = columns.ravel(), rows.ravel()
+            left, hour = abs(n_hours), release
+            while left > 1e-9:
+                step = float(np.copysign(min(_STEP, left), n_hours))
+                u, v = winds.cells_an_hour(level, hour, x, y)
+                # Heun's method: the mean of the winds at both ends of a step.
+                u2, v2 = winds.cells_an_hour(level, hour + step, x + u * step, y + v * step)
+                x, y = x + (u + u2) / 2 * step, y + (v + v2) / 2 * step
+                left, hour = left - abs(step), hour + step
+                passed.append((float(x.min()), float(x.max()), float(y.min()), float(y.max())))
+    reach = union(*passed)
+    return (
+        reach[0] - SPREAD * (receptors[0] - reach[0]),
+        reach[1] + SPREAD * (reach[1] - receptors[1]),
+        reach[2] - SPREAD * (receptors[2] - reach[2]),
+        reach[3] + SPREAD * (reach[3] - receptors[3]),
+    )

@@ -1,0 +1,106 @@
+"""How many levels of a source a scene needs: those its particles can reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stilt_dagster.science.meteorology.arl.index import Header, SigmaAxis
+from stilt_dagster.science.meteorology.extent.crop import Rectangle
+from stilt_dagster.science.meteorology.extent.survey import Survey
+
+#: Levels must hold this many mixing heights, and so many metres above the highest release.
+MIXING_HEIGHTS, ABOVE_RELEASE = 1.5, 1000.0
+
+#: Acceleration of gravity (m s-2), gas constant of dry air (J kg-1 K-1), lapse rate of the standard atmosphere (K m-1).
+_G, _R, _LAPSE = 9.80665, 287.05, 0.0065
+
+#: Terrain of 2 km under a model top of 20 km squeezes the heights of terrain-following levels to this share.
+_SQUEEZED = 0.85
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels that are kept.
+
+    Attributes
+    ----------
+    count : int
+        The lowest ones, the surface counted.
+    why : str
+        What decided it, for the metadata.
+    """
+
+    count: int
+    why: str
+
+
+def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> Levels:
+    """Return the fewest levels that hold the mixed layer and what is released above it.
+
+    They reach to 1.5 times the largest mixing height of the hours and the rectangle, or to 1 km above the highest
+    release, whichever is higher, and one level beyond, which HYSPLIT interpolates to.
+
+    Parameters
+    ----------
+    survey : Survey
+        Of the source.
+    rectangle : tuple of float
+        Where air may be.
+    release_top : float
+        The highest release, m above the ground.
+    """
+    count = len(survey.header.levels)
+    mixing_height = survey.fields(0, "PBLH")
+    pressure = survey.fields(0, "PRSS")
+    if mixing_height is None or pressure is None:
+        missing = "PBLH" if mixing_height is None else "PRSS"
+        return Levels(count, f"all {count}: the files have no {missing} to tell how high air is mixed")
+    temperature = survey.fields(0, "T02M")
+    highest = float(survey.inside(mixing_height, rectangle).max())
+    needed = max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE)
+    lowest = heights(
+        survey.header,
+        survey.inside(pressure, rectangle),
+        np.float32(255.0) if temperature is None else survey.inside(temperature, rectangle),
+    )
+    above = np.flatnonzero(lowest >= needed)
+    kept = min(int(above[0]) + 2, count) if len(above) else count
+    return Levels(
+        kept,
+        f"{kept} of {count}: up to {lowest[kept - 1]:.0f} m, for mixing heights up to {highest:.0f} m and releases up to "
+        f"{release_top:.0f} m",
+    )
+
+
+def heights(
+    header: Header, surface_pressure: NDArray[np.float32], temperature: NDArray[np.float32] | np.float32
+) -> NDArray[np.float64]:
+    """Return the lowest height each level has above the ground, m, shape ``(levels,)``.
+
+    Pressure follows from the vertical coordinate, height from that with a constant lapse rate (U.S. Standard Atmosphere
+    1976, eq. 33a, solved for height)::
+
+        z = T0 / L (1 - (p / p0)^(R L / g))
+
+    Parameters
+    ----------
+    header : Header
+        The file.
+    surface_pressure : ndarray
+        hPa.
+    temperature : ndarray or float
+        At 2 m, K.
+    """
+    axis = header.axis
+    if axis.flag == 3:  # levels are heights
+        return _SQUEEZED * np.asarray(axis.levels, float)
+    if axis.flag == 5:  # close to sigma, and all that a file tells without its PRES fields
+        axis = SigmaAxis(levels=axis.levels, offset=axis.offset)
+    pressure = axis.to_pressure(surface_pressure=surface_pressure)
+    pressure = np.broadcast_to(pressure, (*surface_pressure.shape, len(axis.levels)))
+    ratio = np.clip(pressure / surface_pressure[..., None], 1e-4, 1.0)
+    z = np.asarray(temperature)[..., None] / _LAPSE * (1 - ratio ** (_R * _LAPSE / _G))
+    return np.asarray(z.reshape(-1, z.shape[-1]).min(axis=0), float)

@@ -1,0 +1,192 @@
+"""What a scene keeps of a source's files: the receptors, the footprint's grid, where air comes from, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.meteorology.arl.grids import Box, Window
+from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER, Header
+from stilt_dagster.science.meteorology.arl.joining import Selection, index_cells, n_records
+from stilt_dagster.science.meteorology.extent.crop import (
+    ArlGrid,
+    Rectangle,
+    grown,
+    rectangle_of,
+    union,
+    window_of,
+)
+from stilt_dagster.science.meteorology.extent.envelope import Winds, upwind
+from stilt_dagster.science.meteorology.extent.levels import Levels, levels_needed
+from stilt_dagster.science.meteorology.extent.survey import Survey
+
+#: Degrees that are kept around everything, and cells.
+_DEGREES, _CELLS = 0.5, 3
+
+#: Kilometres of a degree of latitude, and of an hour of a wind of 10 m/s: where mixing heights are looked at first.
+_DEGREE, _HOUR = 111.2, 36.0
+
+#: How finely the way from the least to the wanted window is searched for one that keeps to a budget.
+_SHARES = 64
+
+#: Bytes of an aggregate at most, where the scene does not say.
+MAX_BYTES = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a scene needs of its meteorology.
+
+    Attributes
+    ----------
+    receptors : tuple of float
+        The box of its receptors, degrees.
+    box : tuple of float
+        The box of its receptors and its footprint's grid.
+    releases : sequence of Timestamp
+        The first and the last release, and some between.
+    n_hours : int
+        Length of a run, negative backward.
+    top : float
+        The highest release, m.
+    """
+
+    receptors: Box
+    box: Box
+    releases: Sequence[pd.Timestamp]
+    n_hours: int
+    top: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a scene says of it; None is found out.
+
+    Attributes
+    ----------
+    margin : float or None
+        Degrees around the box, instead of as far as wind carries air.
+    n_levels : int, "all" or None
+        The lowest levels, the surface counted.
+    max_bytes : int or None
+        Of the aggregate.
+    """
+
+    margin: float | None = None
+    n_levels: int | Literal["all"] | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What is kept of a source, and why.
+
+    Attributes
+    ----------
+    selection : Selection
+        Window and levels.
+    crop, levels : str
+        What decided them, for the metadata.
+    """
+
+    selection: Selection
+    crop: str
+    levels: str
+
+
+Steps = Sequence[tuple[Header, list[pd.Timestamp]]]
+
+
+def whole(steps: Steps) -> Extent:
+    """Return everything: records are copied as they are."""
+    count = len(steps[0][0].levels)
+    return Extent(Selection(None, count), "none: whole files", f"all {count}")
+
+
+def select(steps: Steps, needs: Needs, limits: Limits) -> Extent:
+    """Return what a scene keeps of a source's time steps.
+
+    Without a margin, the window holds the receptors, the footprint's grid, and as far as wind at the levels of the
+    mixed layer can carry air in the hours of a run; half a degree and three cells around that.
+
+    Parameters
+    ----------
+    steps : sequence of (Header, list of Timestamp)
+        Files of one grid, and the time steps wanted of them.
+    needs : Needs
+        What the scene is.
+    limits : Limits
+        What it says.
+
+    Raises
+    ------
+    MeteorologyError
+        If the grid does not reach the scene, the margin given is too small, or the budget is.
+    """
+    header = steps[0][0]
+    grid, survey = header.grid, Survey.of(steps)
+    least = rectangle_of(grid, needs.box)
+    if limits.margin is None:
+        cells = max(_CELLS, _DEGREES * _DEGREE / _cell_km(grid))
+        receptors, least = rectangle_of(grid, needs.receptors), grown(least, cells)
+        near = grown(receptors, _HOUR * abs(needs.n_hours) / _cell_km(grid))
+        levels = _levels(survey, near, needs, limits)
+        winds = Winds.of(survey, levels.count)
+        first = survey.steps[0][1]
+        releases = [(time - first) / pd.Timedelta(hours=1) for time in needs.releases]
+        reach = receptors if winds is None else upwind(winds, receptors, releases, needs.n_hours)
+        wanted = union(least, grown(reach, cells))
+        levels = max(levels, _levels(survey, union(near, wanted), needs, limits), key=lambda found: found.count)
+        why = f"as far as wind carries air in {abs(needs.n_hours)} h and a quarter more"
+    else:
+        least = wanted = grown(rectangle_of(grid, needs.box, limits.margin), 1)
+        levels = _levels(survey, wanted, needs, limits)
+        why = f"{limits.margin:g} degrees around receptors and footprint"
+    return _within_budget(steps, least, wanted, levels, limits, why)
+
+
+def _levels(survey: Survey, rectangle: Rectangle, needs: Needs, limits: Limits) -> Levels:
+    count = len(survey.header.levels)
+    if limits.n_levels is None:
+        return levels_needed(survey, rectangle, needs.top)
+    kept = count if limits.n_levels == "all" else min(limits.n_levels, count)
+    return Levels(kept, f"{kept} of {count}, as the scene says")
+
+
+def _within_budget(
+    steps: Steps, least: Rectangle, wanted: Rectangle, levels: Levels, limits: Limits, why: str
+) -> Extent:
+    """Return the wanted extent, or as much of the way to it as the budget has room for."""
+    grid = steps[0][0].grid
+    kept = [header.step(time) for header, times in steps for time in times]
+    cells_needed = max(index_cells(step, levels.count) for step in kept)
+    records = sum(n_records(step, levels.count) for step in kept)
+    budget = limits.max_bytes or MAX_BYTES
+
+    def window(share: float) -> Window:
+        rectangle = tuple(a + share * (b - a) for a, b in zip(least, wanted, strict=True))
+        return window_of(grid, rectangle, cells_needed, may_grow=limits.margin is None)  # type: ignore[arg-type]
+
+    def size(window: Window) -> int:
+        return records * (RECORD_HEADER + (window[1] - window[0]) * (window[3] - window[2]))
+
+    for share in range(_SHARES, -1, -1):
+        found = window(share / _SHARES)
+        if size(found) <= budget:
+            if share < _SHARES:
+                why += f"; {share / _SHARES:.0%} of that, to keep to {budget / 1e9:g} GB (meteorology.max_bytes)"
+            return Extent(Selection(found, levels.count), why, levels.why)
+    raise MeteorologyError(
+        f"the meteorology of the scene's receptors and footprint takes {size(window(0)) / 1e9:.3g} GB, more than its "
+        f"{budget / 1e9:g} GB: raise meteorology.max_bytes, set n_levels, or split the scene"
+    )
+
+
+def _cell_km(grid: ArlGrid) -> float:
+    """Return the size of a cell, km; of degrees, along a meridian."""
+    place = grid.projection
+    return float(abs(place.tangent_lat) * _DEGREE if grid.is_latlon else place.grid_size)
