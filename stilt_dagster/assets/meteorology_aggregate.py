@@ -1,6 +1,7 @@
-"""``meteorology_aggregate``: the one ARL file a scene's simulations read."""
+"""``meteorology_aggregate``: the ARL file a scene's simulations read, or those of nested grids."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -11,6 +12,7 @@ from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
+from stilt_dagster.science.meteorology.description import Description, file_name
 from stilt_dagster.science.versions import meteorology_version
 
 
@@ -20,7 +22,7 @@ from stilt_dagster.science.versions import meteorology_version
     group_name="scene",
     kinds={"arl"},
     code_version="1",
-    description="Meteorology cut to the scene in space and time: one NOAA ARL file, every hour of the runs in it.",
+    description="Meteorology cut to the scene in space and time: a NOAA ARL file a grid, every hour of the runs in it.",
 )
 def meteorology_aggregate(
     context: dg.AssetExecutionContext,
@@ -45,18 +47,26 @@ def meteorology_aggregate(
             context.log.warning(
                 f"{len(description.outside)} receptors lie outside the meteorology and will fail: {some}"
             )
-        size = path.stat().st_size
+        paths = tuple(path.with_name(file_name(path.stem, k + 1)) for k in range(len(description.grids)))
         yield dg.Output(
-            Aggregate(path, description),
+            Aggregate(paths, description),
             data_version=dg.DataVersion(meteorology_version(description.key, description.sha256)),
             metadata={
-                "model": description.model,
-                "times": f"{description.times[0]} to {description.times[-1]} ({len(description.times)})",
-                "grid": f"{description.nx} x {description.ny}, {len(description.levels)} levels",
-                "extent": str(description.extent),
-                "sources": dg.MetadataValue.md("\n".join(f"- {s['name']}" for s in description.sources)),
+                **_metadata(description),
                 "receptors outside": len(description.outside),
                 "sha256": description.sha256,
-                "bytes": size,
+                "bytes": sum(p.stat().st_size for p in paths),
             },
         )
+
+
+def _metadata(description: Description) -> dict[str, Any]:
+    """Return what a person wants to know of the grids, one after the other where they are several."""
+    grids = description.grids
+    return {
+        "model": ", ".join(g.model for g in grids),
+        "times": "; ".join(f"{g.times[0]} to {g.times[-1]} ({len(g.times)})" for g in grids),
+        "grid": "; ".join(f"{g.nx} x {g.ny}, {len(g.levels)} levels" for g in grids),
+        "extent": "; ".join(str(g.extent) for g in grids),
+        "sources": dg.MetadataValue.md("\n".join(f"- {s['name']}" for g in grids for s in g.sources)),
+    }

@@ -27,7 +27,10 @@ from stilt_dagster.science.transport.trajectories import first_particles, simula
     io_manager_key="particle_io_manager",
     ins={
         "receptors": dg.AssetIn(partition_mapping=to_scene),
-        "meteorology_aggregate": dg.AssetIn(partition_mapping=to_scene),
+        # Dagster infers no type from tuple[Path, ...].
+        "meteorology_aggregate": dg.AssetIn(
+            partition_mapping=to_scene, dagster_type=dg.PythonObjectDagsterType(tuple, "Files")
+        ),
     },
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="scene",
@@ -39,7 +42,7 @@ def trajectories(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
     receptors: pa.Table,
-    meteorology_aggregate: Path,
+    meteorology_aggregate: tuple[Path, ...],
     store: StoreResource,
     transport_engine: TransportEngine,
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from stilt_dagster.io_managers.aggregate_files import remove_aggregate
 from stilt_dagster.kubernetes.dagster_internals import DATA_VERSION_TAG, NOT_FINISHED_STATUSES
 from stilt_dagster.kubernetes.run_coverage import SCENE_TAG
 from stilt_dagster.operations.record import DELETED, read_record
@@ -13,10 +14,9 @@ from stilt_dagster.partitions import ASSETS
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError
 
-#: Names of each asset's files of a scene; those of trajectories and footprints are folders.
+#: Names of each asset's files of a scene; those of trajectories and footprints are folders, aggregates have several.
 _FILES = {
     "receptors": ("{}.parquet",),
-    "meteorology_aggregate": ("{}.json", "{}.arl"),
     "background": ("{}.parquet",),
     "jacobian": ("{}.nc",),
 }
@@ -93,6 +93,9 @@ def _remove_files(store: Store, scene: str) -> int:
     for asset, sharded in ASSETS.items():
         if sharded:
             count += store.folder(asset, scene).remove_all()
+            continue
+        if asset == "meteorology_aggregate":
+            count += remove_aggregate(store, scene)
             continue
         folder = store.folder(asset)
         for name in (pattern.format(scene) for pattern in _FILES[asset]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from stilt_dagster.resources.stored_scene import StoredScene, missing
+from stilt_dagster.resources.stored_scene import StoredScene, aggregate_files
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError, SceneError
 from stilt_dagster.science.outcomes import Outcome
@@ -47,9 +47,7 @@ def prepare_run(scene: StoredScene, receptor: str, engine: Hysplit, directory: P
         If the scene has no meteorology aggregate.
     """
     _, found = _find(scene, receptor)
-    meteorology = scene.store.folder("meteorology_aggregate").get(f"{scene.id}.arl")
-    if meteorology is None:
-        raise missing("meteorology_aggregate", scene.id)
+    meteorology = aggregate_files(scene.store, scene.id)
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):

@@ -94,7 +94,8 @@ def _receptors(scene: StoredScene) -> str:
 
 
 def _aggregate(scene: StoredScene) -> str:
-    if scene.aggregate is None or not scene.store.folder("meteorology_aggregate").has(f"{scene.id}.arl"):
+    folder = scene.store.folder("meteorology_aggregate")
+    if scene.aggregate is None or not all(folder.has(name) for name in scene.aggregate.stored_names(scene.id)):
         return "missing"
     return "ready" if scene.aggregate.key == versions.meteorology_key(scene.spec) else "stale"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stilt_dagster.resources.stored_scene import StoredScene, missing
+from stilt_dagster.resources.stored_scene import StoredScene, aggregate_files
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.outcomes import Report
@@ -51,10 +51,8 @@ def work_shards(
     IncompleteError
         If the meteorology aggregate is not there, or is of an earlier spec.
     """
-    aggregate = scene.store.folder("meteorology_aggregate").get(f"{scene.id}.arl")
-    if aggregate is None or scene.aggregate is None:
-        raise missing("meteorology_aggregate", scene.id)
-    if scene.aggregate.key != meteorology_key(scene.spec):
+    meteorology = aggregate_files(scene.store, scene.id)
+    if scene.aggregate is None or scene.aggregate.key != meteorology_key(scene.spec):
         raise IncompleteError(
             f"meteorology_aggregate of scene {scene.id} is of an earlier spec: materialize it first with "
             f"`stilt-dagster scene run {scene.id} --assets receptors,meteorology_aggregate`"
@@ -64,7 +62,7 @@ def work_shards(
         simulate_shards(
             batches,
             scene.spec.transport,
-            aggregate,
+            meteorology,
             open_engine(runs),
             scene.trajectories,
             scratch,

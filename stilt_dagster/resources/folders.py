@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -15,6 +16,9 @@ from stilt_dagster.science.errors import StoreError
 from stilt_dagster.science.scratch import Source, scratch_directory
 
 T = TypeVar("T")
+
+#: What a file system says that has no hard links, not to this file, not for this user, or no more of them.
+_NO_LINK = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.ENOENT)
 
 
 @contextmanager
@@ -67,6 +71,13 @@ class Folder(ABC):
     @abstractmethod
     def put(self, path: Path, name: str) -> str:
         """Move a finished file of this machine to *name*, all at once; return its state, as :meth:`states` has it."""
+
+    def link(self, existing: str, name: str) -> bool:
+        """Make *name* the same file as *existing* without moving its content; return whether that could be done.
+
+        Where it could not, *name* is what it was: put it. Removing either leaves the other.
+        """
+        return False
 
     @abstractmethod
     def read(self, name: str) -> str | None:
@@ -135,6 +146,21 @@ class Directory(Folder):
                 part.unlink(missing_ok=True)
             path.unlink()
             return _state(self.path / name)
+
+    def link(self, existing: str, name: str) -> bool:
+        """Make a hard link; not where the file system has none, or *existing* has all it may have."""
+        part = self.path / f".{name}.{uuid.uuid4().hex}"
+        with store_errors("write", self.path / name):
+            try:
+                os.link(self.path / existing, part)
+                part.replace(self.path / name)
+            except OSError as error:
+                if error.errno in _NO_LINK:
+                    return False
+                raise
+            finally:
+                part.unlink(missing_ok=True)  # a rename to another link of the same file leaves both
+            return True
 
     def read(self, name: str) -> str | None:
         """Return a small text file, or None if there is none."""

@@ -4,7 +4,7 @@
 
     scenes/<scene>.json, <scene>.<hash>.parquet     the latter many receptors, or the soundings of a retrieval's scene
     receptors/<scene>.parquet
-    meteorology_aggregate/<scene>.arl, <scene>.json
+    meteorology_aggregate/<scene>.arl, <scene>.json; <scene>~2.arl ... of nested grids; content/<sha256>.json
     trajectories/<scene>/<shard>/part-00000.parquet ...
     footprints/<scene>/<shard>/part-00000.nc ...
     background/<scene>.parquet

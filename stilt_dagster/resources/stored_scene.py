@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
@@ -20,6 +21,32 @@ from stilt_dagster.science.scenes.spec import Scene
 def missing(asset: str, scene: str) -> IncompleteError:
     """Return the error for an upstream file that is not in the store."""
     return IncompleteError(f"{asset} of scene {scene} is not in the store: materialize {asset} first")
+
+
+def read_description(store: Store, scene: str) -> Description | None:
+    """Return what a scene's meteorology aggregate is made of; None if there is none that can be read."""
+    text = store.folder("meteorology_aggregate").read(f"{scene}.json")
+    try:
+        return None if text is None else Description.from_dict(json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def aggregate_files(store: Store, scene: str) -> tuple[Path, ...]:
+    """Return the files of a scene's meteorology aggregate on this machine, the finest grid first.
+
+    Raises
+    ------
+    IncompleteError
+        If there is none, or a file of it is missing.
+    """
+    description = read_description(store, scene)
+    names = [] if description is None else description.stored_names(scene)
+    folder = store.folder("meteorology_aggregate")
+    files = tuple(path for name in names if (path := folder.get(name)) is not None)
+    if not files or len(files) < len(names):
+        raise missing("meteorology_aggregate", scene)
+    return files
 
 
 @dataclass(frozen=True)
@@ -73,11 +100,7 @@ class StoredScene:
     @cached_property
     def aggregate(self) -> Description | None:
         """What the scene's meteorology aggregate is made of; None if there is none that can be read."""
-        text = self.store.folder("meteorology_aggregate").read(f"{self.id}.json")
-        try:
-            return None if text is None else Description(**json.loads(text))
-        except (ValueError, TypeError):
-            return None
+        return read_description(self.store, self.id)
 
     @property
     def meteorology(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from stilt.exceptions import HYSPLITNotFoundError
 from stilt.receptors import ColumnReceptor, MultiPointReceptor, PointReceptor
 from stilt.transport.hysplit import HysplitConfig, write_inputs
-from stilt.transport.hysplit.driver import HYCS_STD_FILE, LOG_FILE, PARTICLE_STILT_FILE, WARNING_FILE
+from stilt.transport.hysplit.driver import CONTROL_FILE, HYCS_STD_FILE, LOG_FILE, PARTICLE_STILT_FILE, WARNING_FILE
 from stilt.transport.hysplit.driver import _bundled_exe_dir as bundled_exe_dir
 from stilt.transport.hysplit.failures import failure_in
 
@@ -27,6 +27,7 @@ __all__ = [
     "HysplitConfig",
     "MultiPointReceptor",
     "PointReceptor",
+    "declare_grids",
     "engine_version",
     "failure_in",
     "find_hycs_std",
@@ -55,6 +56,18 @@ def find_hycs_std(exe_dir: Path | None = None) -> Path:
             f"no executable {HYCS_STD_FILE} in {executable.parent}: set exe_dir to the directory it is in"
         )
     return Path(executable)
+
+
+def declare_grids(workdir: Path, count: int) -> None:
+    """Say in ``CONTROL`` that its meteorology files are grids, one inside the other.
+
+    pystilt calls them times of one grid, ``1 2``: hycs_std then reads each by the coordinates of the first, which puts
+    particles elsewhere without a word.
+    """
+    control = workdir / CONTROL_FILE
+    lines = control.read_text().splitlines(keepends=True)
+    at = lines.index(f"1 {count}\n")
+    control.write_text("".join([*lines[:at], f"{count} 1\n", *lines[at + 1 :]]))
 
 
 def engine_version(executable: Path) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stilt_dagster.science.errors import EngineError, Interrupted, Reason, SimulationFailed, StoreError
+from stilt_dagster.science.meteorology.description import Meteorology, file_name
 from stilt_dagster.science.pystilt import (
     HYCS_STD_FILE,
     LOG_FILE,
@@ -27,6 +28,7 @@ from stilt_dagster.science.pystilt import (
     ColumnReceptor,
     MultiPointReceptor,
     PointReceptor,
+    declare_grids,
     engine_version,
     failure_in,
     find_hycs_std,
@@ -97,7 +99,7 @@ class Hysplit:
             for process in self._running:
                 process.kill()
 
-    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Path) -> Particles:
+    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Meteorology) -> Particles:
         """Release particles at a receptor and follow them.
 
         Parameters
@@ -106,8 +108,8 @@ class Hysplit:
             Where and when.
         settings : TransportSettings
             How.
-        meteorology : Path
-            One ARL file that covers the run.
+        meteorology : Path or sequence of Path
+            The ARL file that covers the run, or those of nested grids, each of all its hours, the finest first.
 
         Returns
         -------
@@ -137,18 +139,25 @@ class Hysplit:
             shutil.rmtree(workdir, ignore_errors=True)
 
     def prepare(
-        self, workdir: Path, receptor: Receptor, settings: TransportSettings, meteorology: Path
+        self, workdir: Path, receptor: Receptor, settings: TransportSettings, meteorology: Meteorology
     ) -> Sequence[str]:
         """Write what ``./hycs_std`` in *workdir* reads to simulate a receptor; return the particle file's columns."""
         config = settings.for_receptor(receptor, self.executable.parent)
-        # A short relative name: HYSPLIT cuts paths off at 80 characters.
-        (workdir / "met.arl").symlink_to(meteorology.resolve())
-        write_inputs(workdir, release(receptor, settings.kmsl), config, [Path("met.arl")])
-        for name in UNUSED_OUTPUT:
-            (workdir / name).symlink_to(os.devnull)
+        grids = [meteorology] if isinstance(meteorology, Path) else meteorology
+        # Short relative names: HYSPLIT cuts paths off at 80 characters.
+        names = [Path(file_name("met", number)) for number in range(1, len(grids) + 1)]
+        for name, grid in zip(names, grids, strict=True):
+            (workdir / name).symlink_to(grid.resolve())
+        write_inputs(workdir, release(receptor, settings.kmsl), config, names)
+        if len(names) > 1:
+            declare_grids(workdir, len(names))
+        for unused in UNUSED_OUTPUT:
+            (workdir / unused).symlink_to(os.devnull)
         return list(config.varsiwant)
 
-    def _run_in(self, workdir: Path, receptor: Receptor, settings: TransportSettings, meteorology: Path) -> Particles:
+    def _run_in(
+        self, workdir: Path, receptor: Receptor, settings: TransportSettings, meteorology: Meteorology
+    ) -> Particles:
         columns = self.prepare(workdir, receptor, settings, meteorology)
         timed_out = self._execute(workdir, settings.timeout)
         log = (workdir / LOG_FILE).read_text(errors="replace")

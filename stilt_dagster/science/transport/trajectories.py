@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
+from stilt_dagster.science.meteorology.description import Meteorology
 from stilt_dagster.science.outcomes import Outcome, PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder, find_summary
 from stilt_dagster.science.part_pool import Progress, run_shards
@@ -29,14 +30,14 @@ Result = tuple[Outcome, pa.Table | None]
 class Engine(Protocol):
     """What simulates a receptor; :class:`~stilt_dagster.science.transport.hysplit.Hysplit` is one."""
 
-    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Path) -> Particles:
+    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Meteorology) -> Particles:
         """Release particles at a receptor and follow them."""
 
     def stop(self) -> None:
         """End runs under way."""
 
 
-def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Path, engine: Engine) -> Result:
+def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine) -> Result:
     """Simulate one receptor, trying again what may go better the second time.
 
     Returns
@@ -203,7 +204,7 @@ def first_particles(
 def simulate_shards(
     shards: Mapping[str, Sequence[Batch]],
     settings: TransportSettings,
-    meteorology: Path,
+    meteorology: Meteorology,
     engine: Engine,
     folder_of: Callable[[str], IndexedFolder],
     scratch: Path,
@@ -220,8 +221,8 @@ def simulate_shards(
         Whole shards of a scene.
     settings : TransportSettings
         The scene's transport.
-    meteorology : Path
-        The scene's aggregate, on this machine.
+    meteorology : Path or sequence of Path
+        The files of the scene's aggregate, on this machine, the finest grid first.
     engine : Engine
         What simulates.
     folder_of : callable
