@@ -66,7 +66,12 @@ def _metadata(description: Description) -> dict[str, Any]:
     return {
         "model": ", ".join(g.model for g in grids),
         "times": "; ".join(f"{g.times[0]} to {g.times[-1]} ({len(g.times)})" for g in grids),
-        "grid": "; ".join(f"{g.nx} x {g.ny}, {len(g.levels)} levels" for g in grids),
+        "grid": "; ".join(f"{g.nx} x {g.ny}" for g in grids),
         "extent": "; ".join(str(g.extent) for g in grids),
+        "crop": "; ".join(str(g.kept.get("crop", "")) for g in grids),
+        "levels": "; ".join(str(g.kept.get("levels", "")) for g in grids),
+        "records packed anew": sum(int(g.kept.get("records_packed_anew", 0)) for g in grids),
+        "bytes read": sum(int(g.kept.get("bytes_read", 0)) for g in grids),
+        "bytes of source files": sum(int(g.kept.get("bytes_of_files", 0)) for g in grids),
         "sources": dg.MetadataValue.md("\n".join(f"- {s['name']}" for g in grids for s in g.sources)),
     }

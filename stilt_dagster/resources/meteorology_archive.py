@@ -11,8 +11,14 @@ from typing import Any
 from upath import UPath
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl import ARCHIVES, archive_url
-from stilt_dagster.science.meteorology.files import ArchiveFile
+from stilt_dagster.science.meteorology.archive import LocalFile
+from arlmet.archives import ARCHIVES
+from dataclasses import dataclass
+def archive_url(source: str) -> str: return f"s3://{ARCHIVES[source].S3_BUCKET}"
+@dataclass(frozen=True)
+class ArchiveFile:
+    path: Path
+    name: str
 
 #: Seconds before a copy that broke off is tried again.
 _WAITS = (1.0, 5.0, 20.0)
@@ -52,6 +58,11 @@ class FileArchive:
         """Return whether a file is at one of the locations; of what is elsewhere, that it may be."""
         paths = [_path(self._absolute(location)) for location in locations]
         return any(p.protocol not in ("", "file", "local") or p.exists() for p in paths)
+
+    def open(self, locations):
+        """Return the first location that exists, or None."""
+        fetched = self.fetch(locations)
+        return None if fetched is None else LocalFile(fetched.path)
 
     def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
         """Return the first location that exists, copied here if it is elsewhere, or None."""

@@ -1,8 +1,9 @@
-"""One ARL file for a scene: the part of its source files that its simulations read."""
+"""One ARL file for a scene, or one a grid: the part of its source files that its simulations read."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pandas as pd
 
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.extent.crop import Box
-from stilt_dagster.science.meteorology.description import Description
-from stilt_dagster.science.meteorology.files import Archive, file_names, find_files
+from stilt_dagster.science.meteorology.archive import Archive, CountedArchive
+from stilt_dagster.science.meteorology.arl import Box
+from stilt_dagster.science.meteorology.description import Description, GridDescription, file_name
+from stilt_dagster.science.meteorology.extent.selection import Limits, Needs, Steps, select, whole
+from stilt_dagster.science.meteorology.files import file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.grid import Grid
@@ -22,25 +25,32 @@ from stilt_dagster.science.scratch import writing
 from stilt_dagster.science.versions import meteorology_key
 
 
-def scene_box(receptors: Receptors, grid: Grid) -> Box:
-    """Return the box that holds the receptors and the footprint's grid together, degrees.
+def scene_box(receptors: Receptors, grid: Grid | None = None) -> Box:
+    """Return the box that holds the receptors, and the footprint's grid where one is given, degrees.
 
     West lies over east where the box crosses the antimeridian.
     """
-    west, east = (grid.xmin, grid.xmax) if grid.xmin <= grid.xmax else (grid.xmin, grid.xmax + 360)
     lons, lats = receptors.longitude, receptors.latitude
-    # Bring receptors to the side of the antimeridian the grid is on.
-    centre = (west + east) / 2
-    lons = (lons - centre + 180) % 360 - 180 + centre
-    west, east = min(west, float(lons.min())), max(east, float(lons.max()))
-    south, north = min(grid.ymin, float(lats.min())), max(grid.ymax, float(lats.max()))
+    if grid is None:
+        # The longitudes are those of one side of the antimeridian, or of the side that they are closer together on.
+        turned = np.stack([(lons + 180) % 360 - 180, lons % 360])
+        lons = turned[int(np.ptp(turned[1]) < np.ptp(turned[0]))]
+        west, east, south, north = lons.min(), lons.max(), lats.min(), lats.max()
+    else:
+        west, east = (grid.xmin, grid.xmax) if grid.xmin <= grid.xmax else (grid.xmin, grid.xmax + 360)
+        # Bring receptors to the side of the antimeridian the grid is on.
+        centre = (west + east) / 2
+        lons = (lons - centre + 180) % 360 - 180 + centre
+        west, east = min(west, lons.min()), max(east, lons.max())
+        south, north = min(grid.ymin, lats.min()), max(grid.ymax, lats.max())
     if east - west >= 360:
-        return -180.0, south, 180.0, north
-    return (west + 180) % 360 - 180, south, (east + 180) % 360 - 180 if east > 180 else east, north
+        return -180.0, float(south), 180.0, float(north)
+    east = (east + 180) % 360 - 180 if east > 180 else east
+    return float((west + 180) % 360 - 180), float(south), float(east), float(north)
 
 
 def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, forecasts: bool = False) -> Description:
-    """Write the one ARL file a scene's simulations read.
+    """Write the ARL file a scene's simulations read, or one for each of several nested grids.
 
     Parameters
     ----------
@@ -49,7 +59,7 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     archive : Archive
         Where source files come from.
     destination : Path
-        The file to write, on this machine.
+        The file to write, on this machine; those of further grids are named after it by :func:`file_name`.
     forecasts : bool
         Whether the engine reads forecast meteorology (a registered HYSPLIT build).
 
@@ -62,55 +72,70 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     ------
     MeteorologyError
         Naming the file, hour or receptor: a missing or damaged file, a gap in time, receptors outside the grid, a crop
-        too small.
+        too small or too large.
     EngineError
         For forecast files, which the bundled hycs_std refuses.
     """
-    receptors, settings = scene.receptor_list, scene.meteorology
+    receptors = scene.receptor_list
     window = Window.of(receptors, scene.transport.n_hours)
-    counted = CountedArchive(archive)
-    names = file_names(settings, counted)
-    headers = find_files(names, window, counted)
-    steps = select_steps(headers, window, names.spacing(window))
-    used = {name: headers[name] for name, _ in steps}
-    arl.require_one_grid(used.values())
-    if not forecasts:
-        _refuse_forecasts(headers, steps)
-    outside = _receptors_outside(receptors, headers[steps[0][0]], scene.max_failed_fraction)
-    wanted = [(headers[name], times) for name, times in steps]
+    grids = []
+    for names in [file_names(scene.meteorology, archive)]:
+        counted = CountedArchive(archive)
+        headers = find_files(names, window, counted)
+        steps = [(headers[name], times) for name, times in select_steps(headers, window, names.spacing(window))]
+        if not forecasts:
+            _refuse_forecasts(steps)
+        grids.append((counted, steps))
+    outside = _receptors_outside(receptors, [steps[0][0] for _, steps in grids], scene.max_failed_fraction)
+    described = []
+    for number, (counted, steps) in enumerate(grids, 1):
+        path = destination.with_name(file_name(destination.stem, number))
+        path.unlink(missing_ok=True)
+        with writing(path):
+            described.append(_write_grid(scene, steps, counted, path))
+    return Description.of(meteorology_key(scene), described, outside)
+
+
+def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path) -> GridDescription:
+    """Write what a scene keeps of one source's time steps, and describe it."""
+    settings = scene.meteorology
+    arl.require_one_grid(header for header, _ in steps)
     limits = Limits(settings.margin, settings.n_levels, settings.max_bytes)
-    extent = select(wanted, _needs(scene, receptors), limits) if settings.crop else whole(wanted)
-    destination.unlink(missing_ok=True)
-    with writing(destination):
-        repacked = arl.join(wanted, destination, extent.selection)
-    made = arl.read_header(destination)
+    extent = select(steps, _needs(scene), limits) if settings.crop else whole(steps)
+    repacked = arl.join(steps, path, extent.selection)
+    made = arl.read_header(path)
     lon, lat = arl.grid_lonlat(made.grid)
-    return Description(
-        key=meteorology_key(scene),
-        sha256=sha256_of(destination),
-        sources=[{"name": name, "sha256": _index_digest(h), "state": h.file.state} for name, h in used.items()],
+    files = {header.file.location: header for header, _ in steps}
+    return GridDescription(
+        sha256=sha256_of(path),
+        sources=[
+            {"name": header.file.name, "sha256": _content_digest(header), "state": header.file.state}
+            for header in files.values()
+        ],
         extent=[round(float(v), 4) for v in (lon.min(), lat.min(), lon.max(), lat.max())],
         nx=made.grid.nx,
         ny=made.grid.ny,
         times=[f"{t:%Y-%m-%dT%H:%MZ}" for t in made.times],
         levels=list(made.levels),
         model=made.source,
-        outside=outside,
-        crop=extent.crop,
-        kept_levels=extent.levels,
-        repacked=repacked,
-        bytes_read=counted.bytes_read,
-        bytes_of_sources=sum(h.file.size for h in used.values()),
+        kept={
+            "crop": extent.crop,
+            "levels": extent.levels,
+            "records_packed_anew": repacked,
+            "bytes_read": counted.bytes_read,
+            "bytes_of_files": sum(header.file.size for header in files.values()),
+        },
     )
 
 
-def _needs(scene: Scene, receptors: Receptors) -> Needs:
+def _needs(scene: Scene) -> Needs:
     """Return what a scene needs of its meteorology."""
+    receptors = scene.receptor_list
     times = np.unique(receptors.time)
     picked = times[np.unique(np.linspace(0, len(times) - 1, 5).round().astype(int))]
     grid = scene.footprint.grid
     return Needs(
-        receptors=scene_box(receptors, None),
+        receptors=scene_box(receptors),
         box=scene_box(receptors, grid),
         releases=[pd.Timestamp(time) for time in picked],
         n_hours=scene.transport.n_hours,
@@ -118,7 +143,7 @@ def _needs(scene: Scene, receptors: Receptors) -> Needs:
     )
 
 
-def _index_digest(header: arl.Header) -> str:
+def _content_digest(header: arl.Header) -> str:
     """Return a checksum of a file's content: of the checksums that its index has of every record."""
     return hashlib.sha256(repr([(step.time, step.content) for step in header.steps]).encode()).hexdigest()
 
@@ -129,37 +154,38 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_forecasts(headers: dict[str, arl.Header], steps: list[tuple[str, list[pd.Timestamp]]]) -> None:
+def _refuse_forecasts(steps: Steps) -> None:
     """Refuse what hycs_std would: a forecast hour of a time that lies ahead of the clock (measured on v5.1.0)."""
     now = pd.Timestamp.now("UTC").tz_localize(None)
-    for name, times in steps:
-        header = headers[name]
-        hours = dict(zip(header.times, header.forecasts, strict=True))
-        for time in times:
-            if hours[time] > 0 and time > now:
+    for header, times in steps:
+        for step in header.steps:
+            if step.time in times and step.forecast > 0 and step.time > now:
                 raise EngineError(
-                    f"{name} is a forecast ({hours[time]} h, for {time:%Y-%m-%d %H:%M} UTC), which an unregistered "
-                    "hycs_std refuses: wait for the analysis, or register with NOAA ARL and set exe_dir of the "
-                    "transport engine to that build"
+                    f"{header.file.name} is a forecast ({step.forecast} h, for {step.time:%Y-%m-%d %H:%M} UTC), which an "
+                    "unregistered hycs_std refuses: wait for the analysis, or register with NOAA ARL and set exe_dir of "
+                    "the transport engine to that build"
                 )
 
 
-def _receptors_outside(receptors: Receptors, header: arl.Header, tolerated: float) -> list[str]:
-    """Return the receptors off the source grid.
+def _receptors_outside(receptors: Receptors, headers: Sequence[arl.Header], tolerated: float) -> list[str]:
+    """Return the receptors off every source grid.
 
     Raises
     ------
     MeteorologyError
         Naming the first, when they are more than the scene may lose, so that no simulation is paid for in vain.
     """
-    inside = header.contains(receptors.longitude[:, 0], receptors.latitude[:, 0])
+    inside = np.zeros(len(receptors), bool)
+    for header in headers:
+        inside |= header.contains(receptors.longitude[:, 0], receptors.latitude[:, 0])
     outside = [receptors.ids[k] for k in np.flatnonzero(~inside)]
     if len(outside) > tolerated * len(receptors):
+        who = f"receptor {outside[0]}"
+        if len(outside) > 1:
+            who += f" and {len(outside) - 1} more of {len(receptors)}"
+        files = ", ".join(header.file.name for header in headers)
         raise MeteorologyError(
-            f"receptor {outside[0]} and {len(outside) - 1} more of {len(receptors)} lie outside the meteorology "
-            f"{header.file.name}: choose a source that covers them, or raise max_failed_fraction"
-            if len(outside) > 1
-            else f"receptor {outside[0]} lies outside the meteorology {header.file.name}: choose a source that covers "
-            "it, or raise max_failed_fraction"
+            f"{who} {'lies' if len(outside) == 1 else 'lie'} outside the meteorology {files}: choose a source that covers "
+            "them, or raise max_failed_fraction"
         )
     return outside

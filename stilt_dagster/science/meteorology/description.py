@@ -34,7 +34,7 @@ class GridDescription:
     ----------
     sha256 : str
         Checksum of the file.
-    sources, extent, nx, ny, times, levels, model
+    sources, extent, nx, ny, times, levels, model, kept
         As of a :class:`Description`.
     """
 
@@ -46,6 +46,7 @@ class GridDescription:
     times: list[str]
     levels: list[float]
     model: str
+    kept: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Description:
     sha256 : str
         Checksum of the aggregate: what trajectories record as their meteorology. Of several grids :func:`joint_digest`.
     sources : list of dict
-        ``name`` and ``sha256`` of each source file.
+        ``name`` of each source file, ``sha256`` of its index, which has the checksum of every record, and its ``state``,
+        such as an entity tag.
     extent : list of float
         West, south, east, north of the grid's corners, degrees.
     nx, ny : int
@@ -75,6 +77,8 @@ class Description:
         Model id, such as ``HRRR``.
     outside : list of str
         Receptors that lie outside the source files' grid.
+    kept : dict
+        What was kept and why: ``crop``, ``levels``; ``records_packed_anew``, ``bytes_read``, ``bytes_of_files``.
     nested : list of GridDescription
         Of several grids those after the first, in the order hycs_std is given them.
     first_sha256 : str
@@ -91,6 +95,7 @@ class Description:
     levels: list[float]
     model: str
     outside: list[str]
+    kept: dict[str, str | int] = field(default_factory=dict)
     nested: list[GridDescription] = field(default_factory=list)
     first_sha256: str = ""
 
@@ -127,6 +132,7 @@ class Description:
             self.times,
             self.levels,
             self.model,
+            self.kept,
         )
         return [first, *self.nested]
 

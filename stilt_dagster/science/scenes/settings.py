@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -150,9 +150,10 @@ class MeteorologySettings(Spec):
     source: str | None = Field(None, max_length=40, description="A NOAA ARL archive, such as hrrr, nam12, gdas1.")
     directory: Place | None = Field(None, description="A directory or bucket URL of ARL files.")
     pattern: str | None = Field(None, description="strftime pattern of their names; * stands for anything.")
-    n_levels: int | None = Field(
-        None, ge=2, le=200, description="Keep the lowest levels, the surface counted; all by default."
+    n_levels: Annotated[int, Field(ge=2, le=200)] | Literal["all"] | None = Field(
+        None, description="Keep the lowest levels, the surface counted; as many as particles can reach by default."
     )
+    max_bytes: int | None = Field(None, ge=1)
     crop: bool = Field(True, description="False joins whole files, records unchanged; a crop requantises them.")
     margin: float | None = Field(
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.files import ArchiveFile, Window, file_names, find_files, require_files
+from stilt_dagster.science.meteorology import arl, files
+from stilt_dagster.science.meteorology.files import file_names, find_files, require_files
 from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.meteorology.time_steps import select_steps
+from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.settings import MeteorologySettings
 
 Steps = list[pd.Timestamp]
@@ -35,16 +36,23 @@ class Archive:
     def has(self, locations: Sequence[str]) -> bool:
         return any(location in self.files for location in locations)
 
-    def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
+    def open(self, locations: Sequence[str]) -> Any:
         for location in locations:
             if location in self.files:
                 self.fetched.append(location)
-                return ArchiveFile(Path(location), location)
+                return SimpleNamespace(name=location, location=location)
         return None
 
-    def header(self, path: Path) -> arl.Header:
-        times = self.files[str(path)]
-        return arl.Header(path, "TEST", tuple(times), (0,) * len(times), None, ())  # type: ignore[arg-type]
+    def header(self, file: Any) -> arl.Header:
+        return header_of(file, self.files[file.location])
+
+
+def header_of(file: Any, times: Sequence[pd.Timestamp], content: str = "TEST") -> arl.Header:
+    """Return the header of a file that is its time steps and nothing else."""
+    level = SimpleNamespace(level=0, variables=[(content, SimpleNamespace(checksum=0))])
+    index: Any = SimpleNamespace(levels=[level])
+    steps = tuple(arl.Step(time, 0, 0, 0, index) for time in times)
+    return arl.Header(file, "TEST", steps, None, None)  # type: ignore[arg-type]
 
 
 def found(archive: Archive, where: dict[str, Any], window: Window) -> list[tuple[str, Steps]]:
@@ -52,7 +60,7 @@ def found(archive: Archive, where: dict[str, Any], window: Window) -> list[tuple
     archive.fetched.clear()
     names = file_names(MeteorologySettings(**where), archive)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arl, "read_header", archive.header)
+        patch.setattr(files, "read_header", archive.header)
         headers = find_files(names, window, archive)
     return select_steps(headers, window, names.spacing(window))
 

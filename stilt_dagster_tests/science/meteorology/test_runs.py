@@ -13,9 +13,9 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
+from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.meteorology.description import Description
-from stilt_dagster.science.meteorology.files import ArchiveFile
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.trajectories import simulate
@@ -29,9 +29,9 @@ class RecordingArchive(FileArchive):
         super().__init__(str(root), cache)
         self.fetched: list[str] = []
 
-    def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
+    def open(self, locations: Sequence[str]) -> MeteorologyFile | None:
         self.fetched.append(locations[0].rsplit("/", 1)[-1])
-        return super().fetch(locations)
+        return super().open(locations)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("archives")
     bbox = (-113.6, 39.4, -110.6, 41.6)
     hourly = make_meteorology(root / "hourly", "2024-02-29T15:00", 16, bbox, Weather(3.0), spacing_km=6.0)
-    step_of = {t: path for path in hourly for t in arl.read_header(path).times}
+    step_of = {t: header for header in map(arl.read_header, hourly) for t in header.times}
 
     def write(path: Path, steps: Sequence[pd.Timestamp]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arl.aggregate([(step_of[t], [t]) for t in steps], path, box=None)
+        arl.join([(step_of[t], [t]) for t in steps], path, arl.Selection(None, len(step_of[steps[0]].levels)))
 
     coarse = [t for t in step_of if t.hour % 3 == 0]
     for day in ("20240229", "20240301"):

@@ -57,7 +57,7 @@ def _side_by_side(wanted: Sequence[tuple[Step, Record]], length: int) -> Iterato
         position = item[1].position
         if group:
             first, end = group[0][1].position, group[-1][1].position + length
-            if position + length - first > _REQUEST or position - end > _GAP * (end - first):
+            if position + length - first > _REQUEST or not 0 <= position - end <= _GAP * (end - first):
                 yield group
                 group = []
         group.append(item)

@@ -17,6 +17,9 @@ MIXING_HEIGHTS, ABOVE_RELEASE = 1.5, 1000.0
 #: Acceleration of gravity (m s-2), gas constant of dry air (J kg-1 K-1), lapse rate of the standard atmosphere (K m-1).
 _G, _R, _LAPSE = 9.80665, 287.05, 0.0065
 
+#: Temperature at 2 m where a file has none, K: cold, so that levels lie low.
+_COLD = 255.0
+
 #: Terrain of 2 km under a model top of 20 km squeezes the heights of terrain-following levels to this share.
 _SQUEEZED = 0.85
 
@@ -61,11 +64,9 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
     temperature = survey.fields(0, "T02M")
     highest = float(survey.inside(mixing_height, rectangle).max())
     needed = max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE)
-    lowest = heights(
-        survey.header,
-        survey.inside(pressure, rectangle),
-        np.float32(255.0) if temperature is None else survey.inside(temperature, rectangle),
-    )
+    ground = survey.inside(pressure, rectangle)
+    air = np.full_like(ground, _COLD) if temperature is None else survey.inside(temperature, rectangle)
+    lowest = np.min([heights(survey.header, *hour) for hour in zip(ground, air, strict=True)], axis=0)
     above = np.flatnonzero(lowest >= needed)
     kept = min(int(above[0]) + 2, count) if len(above) else count
     return Levels(
@@ -76,7 +77,7 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
 
 
 def heights(
-    header: Header, surface_pressure: NDArray[np.float32], temperature: NDArray[np.float32] | np.float32
+    header: Header, surface_pressure: NDArray[np.float32], temperature: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Return the lowest height each level has above the ground, m, shape ``(levels,)``.
 
@@ -91,8 +92,8 @@ def heights(
         The file.
     surface_pressure : ndarray
         hPa.
-    temperature : ndarray or float
-        At 2 m, K.
+    temperature : ndarray
+        At 2 m, K, of the same shape.
     """
     axis = header.axis
     if axis.flag == 3:  # levels are heights
@@ -102,5 +103,5 @@ def heights(
     pressure = axis.to_pressure(surface_pressure=surface_pressure)
     pressure = np.broadcast_to(pressure, (*surface_pressure.shape, len(axis.levels)))
     ratio = np.clip(pressure / surface_pressure[..., None], 1e-4, 1.0)
-    z = np.asarray(temperature)[..., None] / _LAPSE * (1 - ratio ** (_R * _LAPSE / _G))
+    z = temperature[..., None] / _LAPSE * (1 - ratio ** (_R * _LAPSE / _G))
     return np.asarray(z.reshape(-1, z.shape[-1]).min(axis=0), float)
