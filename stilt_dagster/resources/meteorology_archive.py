@@ -11,8 +11,8 @@ from typing import Any
 from upath import UPath
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl import ARCHIVES, archive_url
 from stilt_dagster.science.meteorology.files import ArchiveFile
+from stilt_dagster.science.meteorology.sources import public_root
 
 #: Seconds before a copy that broke off is tried again.
 _WAITS = (1.0, 5.0, 20.0)
@@ -76,8 +76,7 @@ class FileArchive:
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):
             return location
-        source = location.split("/", 1)[0]
-        root = self._root or (archive_url(source) if source in ARCHIVES else archive_url("hrrr"))
+        root = self._root or public_root(location)
         return f"{root.rstrip('/')}/{location}"
 
     def _here(self, path: UPath) -> Path:
