@@ -83,7 +83,7 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
             [(headers[name].path, times) for name, times in steps],
             destination,
             box=scene_box(receptors, scene.footprint.grid) if settings.crop else None,
-            n_levels=settings.n_levels,
+            n_levels=None if settings.n_levels == "all" else settings.n_levels,
             margin=settings.margin,
         )
     made = arl.read_header(destination)

@@ -55,7 +55,7 @@ def file_names(settings: MeteorologySettings, archive: Archive) -> FileNames:
         If the directory cannot be listed, or its pattern has a code that is not supported.
     """
     if settings.source is not None:
-        return SourceFiles(SOURCES[settings.source])
+        return SourceFiles(SOURCES[str(settings.source)])
     directory = str(settings.directory)
     return DirectoryFiles(directory, str(settings.pattern), archive.names(directory))
 
