@@ -207,6 +207,12 @@ def test_dates_are_held_against_a_scene_only_where_a_file_is_not_there() -> None
         choose("gdas0p5", VALLEY, window(), Archive(only=[]))
 
 
+@pytest.mark.parametrize("folder", ["", "hrrr/", "hrrr/2019/05/", "hrrr.google/", "noaa_arl_formatted/"])
+def test_early_files_of_a_mirror_are_chosen_wherever_it_has_them(folder: str) -> None:
+    mirror = Archive(only=[f"{folder}20190530_00-05_hrrr"])
+    assert names(choose("auto", VALLEY, window("2019-05-30T03:00", 3), mirror)) == ["hrrr.google"]
+
+
 def test_forecasts_are_refused_without_an_engine_that_reads_them() -> None:
     with pytest.raises(EngineError, match=r"source hrrr\.forecast has forecasts.*set exe_dir of the transport engine"):
         choose("hrrr.forecast", VALLEY, window())

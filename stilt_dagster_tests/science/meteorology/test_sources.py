@@ -113,6 +113,11 @@ def test_a_file_is_looked_for_where_the_public_archive_has_it_and_flat() -> None
         "hrrr/20211007_12-17_hrrr",
         "20211007_12-17_hrrr",
     )
+    assert SOURCES["hrrr.google"].locations(hour) == (  # the same files, which a mirror has in either layout
+        "noaa_arl_formatted/20211007_12-17_hrrr",
+        "hrrr.google/20211007_12-17_hrrr",
+        *SOURCES["hrrr"].locations(hour),
+    )
     assert SOURCES["hrrr.forecast"].locations(hour)[1:] == (  # the same name comes every day
         "hrrr.forecast/20211007/hysplit.t15z.hrrrf",
         "20211007/hysplit.t15z.hrrrf",

@@ -6,7 +6,7 @@ names, the earliest is of 2019-05-30. Forecasts are those that NOAA ARL makes ea
 
 import datetime as dt
 
-from stilt_dagster.science.meteorology.sources.hrrr import CONUS_3KM
+from stilt_dagster.science.meteorology.sources.hrrr import CONUS_3KM, HRRR
 from stilt_dagster.science.meteorology.sources.source import Source
 
 _ROOT = "gs://high-resolution-rapid-refresh"
@@ -24,6 +24,7 @@ HRRR_GOOGLE = Source(
     domain=CONUS_3KM,
     vertical="sigma",
     root=_ROOT,
+    copy_of=HRRR,
 )
 
 #: A simulation reads the run that begins with its first hour; one that takes longer reads another after it. The first

@@ -55,6 +55,8 @@ class Source:
         URL of the public archive that ``layout`` is below.
     horizon : int or None
         Of a forecast, hours from a run's start to its last step; None for analyses.
+    copy_of : Source or None
+        The archive whose files these are under the same names: where it has one, that is as good.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Source:
     last: dt.datetime | None = None
     root: str = NOAA
     horizon: int | None = None
+    copy_of: Source | None = None
 
     @property
     def is_forecast(self) -> bool:
@@ -94,7 +97,8 @@ class Source:
         """
         path = self.path(hour)
         file = "/".join(path.split("/")[-2 if self.is_forecast else -1 :])
-        return path, f"{self.name}/{file}", file
+        original = () if self.copy_of is None else self.copy_of.locations(hour)[:-1]
+        return path, f"{self.name}/{file}", *original, file
 
     def covers(self, west: float, south: float, east: float, north: float) -> bool:
         """Return whether a longitude/latitude box lies inside the domain; west over east crosses the antimeridian."""
