@@ -68,6 +68,7 @@ def _metadata(description: Description) -> dict[str, Any]:
         "times": "; ".join(f"{g.times[0]} to {g.times[-1]} ({len(g.times)})" for g in grids),
         "grid": "; ".join(f"{g.nx} x {g.ny}" for g in grids),
         "extent": "; ".join(str(g.extent) for g in grids),
+        "source": str(grids[0].kept.get("source", "")),
         "crop": "; ".join(str(g.kept.get("crop", "")) for g in grids),
         "levels": "; ".join(str(g.kept.get("levels", "")) for g in grids),
         "records packed anew": sum(int(g.kept.get("records_packed_anew", 0)) for g in grids),

@@ -60,8 +60,7 @@ def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
             if lag is None:
                 met = data.get("meteorology")
                 source = data.get("meteorology_model") or (met.get("source") if isinstance(met, dict) else None)
-                known = SOURCES.get(str(source))
-                lag = _LAG if known is None or known.publication_lag is None else known.publication_lag
+                lag = _publication_lag(source)
             if isinstance(lag, bool) or not isinstance(lag, (int, float)) or not 0 <= lag <= 24 * 366:
                 raise SceneError(f"{where}: lag_hours must be a number of hours (got {lag!r})")
             if data.get("time") is not None:
@@ -70,6 +69,12 @@ def due_domains(store: Store, now: dt.datetime) -> Iterator[Scene | UserError]:
             yield parse_scene(data, where, None, name.rsplit(".", 1)[0])
         except UserError as error:
             yield error
+
+
+def _publication_lag(source: object) -> int:
+    """Return how long after an hour a source has it, h; of several, all of them."""
+    known = [SOURCES.get(str(name)) for name in (source if isinstance(source, list) else [source])]
+    return max((_LAG if s is None or s.publication_lag is None else s.publication_lag for s in known), default=_LAG)
 
 
 @dg.schedule(

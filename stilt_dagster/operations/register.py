@@ -85,7 +85,7 @@ def registration(scene: Scene, source: str) -> dg.AssetObservation:
         hours=abs(scene.transport.n_hours),
         cpu_seconds=round(scene.predicted_cpu, 1),
         cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
-        source=scene.meteorology.source or "",
+        source=",".join(scene.meteorology.sources),
         background=scene.background is not None,
     )
     return dg.AssetObservation(

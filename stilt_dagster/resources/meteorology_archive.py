@@ -4,6 +4,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from upath import UPath
 
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology.archive import LocalFile
-from arlmet.archives import ARCHIVES
-from dataclasses import dataclass
-def archive_url(source: str) -> str: return f"s3://{ARCHIVES[source].S3_BUCKET}"
+from stilt_dagster.science.meteorology.sources import public_root
+
+
 @dataclass(frozen=True)
 class ArchiveFile:
     path: Path
     name: str
+
 
 #: Seconds before a copy that broke off is tried again.
 _WAITS = (1.0, 5.0, 20.0)
@@ -87,8 +89,7 @@ class FileArchive:
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):
             return location
-        source = location.split("/", 1)[0]
-        root = self._root or (archive_url(source) if source in ARCHIVES else archive_url("hrrr"))
+        root = self._root or public_root(location)
         return f"{root.rstrip('/')}/{location}"
 
     def _here(self, path: UPath) -> Path:

@@ -314,6 +314,16 @@ def test_domains_are_run_for_the_newest_hour_there_is(place: Place) -> None:
     assert "daily-20230713t21" in at_three
 
 
+@pytest.mark.parametrize(
+    ("source", "time"), [("hrrr", "14t03"), (["hrrr", "gfs0p25"], "13t21"), ("auto", "13t09"), ("narr", "13t09")]
+)
+def test_a_domain_waits_for_all_of_its_sources(place: Place, source: str | list[str], time: str) -> None:
+    domain = {k: SCENE[k] for k in ("receptors", "transport", "footprint")} | {"meteorology": {"source": source}}
+    place.store.folder("domains").write("valley.yaml", yaml.safe_dump({**domain, "name": "valley"}))
+    [scene] = due_domains(place.store, dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC))
+    assert getattr(scene, "id", scene) == f"valley-202307{time}"
+
+
 def test_domains_of_a_deployment_go_before_those_of_the_store(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

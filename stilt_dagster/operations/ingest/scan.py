@@ -24,7 +24,8 @@ from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import Granule, read_granule
 from stilt_dagster.science.errors import MeteorologyError, RetrievalError, SceneError, UnreadableError
-from stilt_dagster.science.meteorology.files import require_files
+from stilt_dagster.science.meteorology.aggregate import scene_box
+from stilt_dagster.science.meteorology.choice import require_available
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval
@@ -264,7 +265,9 @@ def _register(
         columns, soundings
     )
     window = Window.of(scene.receptor_list, scene.transport.n_hours)
-    require_files(scene.meteorology, window, FileArchive(meteorology_root(), Path(tempfile.gettempdir())))
+    archive = FileArchive(meteorology_root(), Path(tempfile.gettempdir()))
+    box = scene_box(scene.receptor_list, scene.footprint.grid)
+    require_available(scene.meteorology, box, window, archive)
     changed = registered is not None and bool(registered.differences(scene))
     if register_scene(instance, store, scene, replace=True, source=source.name if by_sensor else ""):
         (found.replaced if changed else found.new).append(name)

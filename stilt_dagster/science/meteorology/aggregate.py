@@ -13,8 +13,10 @@ from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.archive import Archive, CountedArchive
 from stilt_dagster.science.meteorology.arl import Box
+from stilt_dagster.science.meteorology.choice import choose_sources
 from stilt_dagster.science.meteorology.description import Description, GridDescription, file_name
 from stilt_dagster.science.meteorology.extent.selection import Limits, Needs, Steps, select, whole
+from stilt_dagster.science.meteorology.file_names import FileNames
 from stilt_dagster.science.meteorology.files import file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
@@ -78,8 +80,9 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     """
     receptors = scene.receptor_list
     window = Window.of(receptors, scene.transport.n_hours)
+    sources, why = _sources(scene, window, archive, forecasts)
     grids = []
-    for names in [file_names(scene.meteorology, archive)]:
+    for names in sources:
         counted = CountedArchive(archive)
         headers = find_files(names, window, counted)
         steps = [(headers[name], times) for name, times in select_steps(headers, window, names.spacing(window))]
@@ -92,11 +95,20 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
         path = destination.with_name(file_name(destination.stem, number))
         path.unlink(missing_ok=True)
         with writing(path):
-            described.append(_write_grid(scene, steps, counted, path))
+            described.append(_write_grid(scene, steps, counted, path, why))
     return Description.of(meteorology_key(scene), described, outside)
 
 
-def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path) -> GridDescription:
+def _sources(scene: Scene, window: Window, archive: Archive, forecasts: bool) -> tuple[Sequence[FileNames], str]:
+    """Return the files of each source of a scene, the finest first, and why they are these."""
+    if scene.meteorology.directory is not None:
+        return [file_names(scene.meteorology, archive)], "the directory that the scene names"
+    box = scene_box(scene.receptor_list, scene.footprint.grid)
+    choice = choose_sources(scene.meteorology, box, window, archive, forecasts=forecasts)
+    return choice.files, choice.text or "what the scene names"
+
+
+def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path, why: str) -> GridDescription:
     """Write what a scene keeps of one source's time steps, and describe it."""
     settings = scene.meteorology
     arl.require_one_grid(header for header, _ in steps)
@@ -119,6 +131,7 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path)
         levels=list(made.levels),
         model=made.source,
         kept={
+            "source": why,
             "crop": extent.crop,
             "levels": extent.levels,
             "records_packed_anew": repacked,

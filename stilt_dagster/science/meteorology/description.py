@@ -78,7 +78,7 @@ class Description:
     outside : list of str
         Receptors that lie outside the source files' grid.
     kept : dict
-        What was kept and why: ``crop``, ``levels``; ``records_packed_anew``, ``bytes_read``, ``bytes_of_files``.
+        What was kept and why: ``source``, ``crop``, ``levels``; ``records_packed_anew``, ``bytes_read``, ``bytes_of_files``.
     nested : list of GridDescription
         Of several grids those after the first, in the order hycs_std is given them.
     first_sha256 : str

@@ -63,6 +63,9 @@ class FileNames(Protocol):
     def spacing(self, window: Window) -> pd.Timedelta | None:
         """Return the largest interval of time steps to be expected around a window; None if names do not tell."""
 
+    def dates(self, window: Window) -> str:
+        """Return, for a message on a file that is missing, that the archive does not have the window; else empty."""
+
     @property
     def place(self) -> str:
         """What a message calls them."""
@@ -81,9 +84,30 @@ class SourceFiles:
         self._source = source
 
     @property
+    def source(self) -> Source:
+        """The source."""
+        return self._source
+
+    @property
     def place(self) -> str:
         """What a message calls them."""
         return f"source {self._source.name}"
+
+    def dates(self, window: Window) -> str:
+        """Return that the source begins after a window does, or ends before it; empty where it has all of it."""
+        source = self._source
+        if source.step_before(window.first) < source.first:
+            return f"it begins {source.first:%Y-%m-%d}"
+        if source.last is not None and source.step_after(window.last) > source.last:
+            return f"it ended {source.last:%Y-%m-%d}"
+        return ""
+
+    def due(self, file: NamedFile, window: Window) -> pd.Timestamp | None:
+        """Return when a file that a window requires has been published; None where nothing is added any more."""
+        if self._source.publication_lag is None:
+            return None
+        needed = min(window.last, pd.Timestamp(self._source.file_end(file.start)))
+        return needed + pd.Timedelta(hours=self._source.publication_lag)
 
     def holding(self, window: Window) -> list[NamedFile]:
         """Return the files whose span holds a part of a window, before its last minute."""
@@ -113,10 +137,7 @@ class SourceFiles:
         return files
 
     def _file(self, hour: dt.datetime) -> NamedFile:
-        path = self._source.path(hour)
-        name = path.rsplit("/", 1)[-1]
-        start = pd.Timestamp(self._source.file_start(hour))
-        return NamedFile(start, (path, f"{self._source.name}/{name}", name))
+        return NamedFile(pd.Timestamp(self._source.file_start(hour)), self._source.locations(hour))
 
 
 class DirectoryFiles:
@@ -172,6 +193,10 @@ class DirectoryFiles:
         """Return the file that comes next, or None where there is none."""
         k = self._files.index(file) + 1
         return self._files[k] if k < len(self._files) else None
+
+    def dates(self, window: Window) -> str:
+        """Return nothing: a directory has what it has."""
+        return ""
 
     def spacing(self, window: Window) -> pd.Timedelta | None:
         """Return the larger of the intervals between files just before a window and just after it."""

@@ -31,7 +31,7 @@ def file_names(settings: MeteorologySettings, archive: Archive) -> FileNames:
         If the directory cannot be listed, or its pattern has a code that is not supported.
     """
     if settings.source is not None:
-        return SourceFiles(SOURCES[settings.source])
+        return SourceFiles(SOURCES[str(settings.source)])
     directory = str(settings.directory)
     return DirectoryFiles(directory, str(settings.pattern), archive.names(directory))
 
@@ -138,7 +138,8 @@ def _neighbour(
 
 
 def _missing(names: FileNames, file: NamedFile, window: Window) -> MeteorologyError:
+    dates = names.dates(window)
     return MeteorologyError(
-        f"meteorology file {file.locations[0]} of {names.place} is missing: put it there under STILT_MET, or choose a "
-        f"source that has {window}"
+        f"meteorology file {file.locations[0]} of {names.place} is missing{f' ({dates})' if dates else ''}: put it there "
+        f"under STILT_MET, or choose a source that has {window}"
     )

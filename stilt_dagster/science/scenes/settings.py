@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from stilt_dagster.science.meteorology.sources import SOURCES
+from stilt_dagster.science.meteorology.sources import AUTO, SOURCES
 from stilt_dagster.science.scenes.grid import LONGLAT, Grid
 from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS, make_receptor, release_time
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval
@@ -18,6 +26,12 @@ LEVEL_VARIABLES = {"pressure": "pres", "agl": "zagl", "asl": "zsfc"}
 
 #: Most cells a footprint's grid may have, a layer.
 MAX_CELLS = 25_000_000
+
+#: Most sources of meteorology that nest in each other: HYSPLIT reads a dozen grids, and more than four are a mistake.
+MAX_SOURCES = 4
+
+#: Least that may be kept of meteorology, bytes: less holds no grid that HYSPLIT runs on.
+MIN_METEOROLOGY = 1_000_000
 
 
 def parse_time(value: Any) -> dt.datetime:
@@ -147,13 +161,14 @@ class FootprintSettings(Spec):
 class MeteorologySettings(Spec):
     """Where meteorology comes from, and how much of it a scene keeps."""
 
-    source: str | None = Field(None, max_length=40, description="A NOAA ARL archive, such as hrrr, nam12, gdas1.")
+    source: str | list[str] | None = Field(
+        None, description="A NOAA ARL archive, such as hrrr, nam12, gdas1; auto; or a list of them, finest first."
+    )
     directory: Place | None = Field(None, description="A directory or bucket URL of ARL files.")
     pattern: str | None = Field(None, description="strftime pattern of their names; * stands for anything.")
-    n_levels: Annotated[int, Field(ge=2, le=200)] | Literal["all"] | None = Field(
-        None, description="Keep the lowest levels, the surface counted; as many as particles can reach by default."
+    n_levels: int | Literal["all"] | None = Field(
+        None, description="Keep the lowest levels, the surface counted; by default those that are needed."
     )
-    max_bytes: int | None = Field(None, ge=1)
     crop: bool = Field(True, description="False joins whole files, records unchanged; a crop requantises them.")
     margin: float | None = Field(
         None,
@@ -161,6 +176,22 @@ class MeteorologySettings(Spec):
         le=180,
         description="Degrees kept around receptors and footprint; by default 0.5, more where a valid file needs it.",
     )
+    max_bytes: ByteSize | None = Field(None, description='Most that may be kept, such as "2 GB".')
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, the finest first; auto where the scene's box and hours decide; none of a directory."""
+        if self.source is None:
+            return ()
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what older specs do not have, so that hashes of theirs stay what they were."""
+        fields: dict[str, Any] = handler(self)
+        if self.max_bytes is None:
+            fields.pop("max_bytes", None)
+        return fields
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -178,12 +209,59 @@ class MeteorologySettings(Spec):
             raise ValueError("n_levels and margin need crop: true")
         return self
 
-    @field_validator("source")
+    @field_validator("source", mode="before")
     @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is not None and value not in SOURCES:
-            raise ValueError(f"unknown source {value!r}; known are {', '.join(sorted(SOURCES))}")
+    def _known(cls, value: Any) -> Any:
+        if value is None or value == AUTO:
+            return value
+        if not isinstance(value, str | list):
+            raise ValueError(f"must be a source, auto, or a list of sources (got {value!r})")
+        names = [value] if isinstance(value, str) else value
+        for name in names:
+            if name == AUTO:
+                raise ValueError("auto chooses a source by itself: it does not go into a list")
+            if not isinstance(name, str) or name not in SOURCES:
+                raise ValueError(f"unknown source {str(name)[:40]!r}; known are {AUTO}, {', '.join(sorted(SOURCES))}")
+        if isinstance(value, list):
+            _require_nest(names)
         return value
+
+    @field_validator("n_levels", mode="before")
+    @classmethod
+    def _possible_levels(cls, value: Any) -> Any:
+        if value is None or value == "all":
+            return value
+        try:
+            levels = TypeAdapter(int).validate_python(None if isinstance(value, bool) else value)
+        except ValueError:
+            levels = 0
+        if not 2 <= levels <= 200:
+            raise ValueError(f"must be a whole number from 2 to 200, or all (got {value!r})")
+        return levels
+
+    @field_validator("max_bytes", mode="before")
+    @classmethod
+    def _possible_size(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        try:
+            size = TypeAdapter(ByteSize).validate_python(None if isinstance(value, bool) else value)
+        except ValueError:
+            raise ValueError(f'must be a size such as "2 GB" or "500 MB" (got {value!r})') from None
+        if not MIN_METEOROLOGY <= size < 2**63:
+            raise ValueError(f'is too little for meteorology, or no size: use one such as "2 GB" (got {value!r})')
+        return int(size)
+
+
+def _require_nest(names: list[str]) -> None:
+    """Raise where sources are none that nest: a particle that leaves one goes on in the next, which is coarser."""
+    if not 2 <= len(names) <= MAX_SOURCES:
+        raise ValueError(f"a list holds 2 to {MAX_SOURCES} sources, the finest first (got {len(names)})")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names a source twice: {', '.join(names)}")
+    ordered = sorted(names, key=lambda name: SOURCES[name].resolution)
+    if [SOURCES[n].resolution for n in names] != [SOURCES[n].resolution for n in ordered]:
+        raise ValueError(f"must go from the finest to the coarsest: write [{', '.join(ordered)}]")
 
 
 class Weighting(Spec):

@@ -13,8 +13,8 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
+from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.transport.hysplit import Hysplit

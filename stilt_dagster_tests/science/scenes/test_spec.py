@@ -15,6 +15,8 @@ from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.loading import load_scene, make_scene, scene_from_json
 from stilt_dagster.science.scenes.receptors import grid_receptors
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.validation import digest
+from stilt_dagster.science.versions import meteorology_key
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 BASE = deep_merge(SCENE, {"meteorology": {"source": "hrrr", "pattern": None}})
@@ -86,6 +88,34 @@ def test_a_spec_is_canonical() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("meteorology", "key", "dump"),
+    [
+        ({}, "fe93282a6f8cfc353d44d7fc9f3ef39c", "a5745e80f9d552b1200f5124d08345f5"),
+        ({"n_levels": 20, "margin": 1.5}, "3579338241473cb06cd7434873f251d7", "0dc4e2f85c51edba6c9bd1154f968ec0"),
+    ],
+)
+def test_older_specs_have_the_hashes_they_had(meteorology: dict, key: str, dump: str) -> None:
+    """What was made of them before a field was added is as new still; these are hashes of that time."""
+    old = scene(meteorology=meteorology)
+    assert meteorology_key(old) == key
+    assert digest(old.model_dump(mode="json")) == dump
+
+
+def test_settings_of_meteorology_are_canonical() -> None:
+    for source in ("auto", "hrrr", ["hrrr", "gfs0p25"], ["hrrr", "nam12", "nams", "gdas1"]):
+        a = scene(meteorology={"source": source, "max_bytes": "2 GB", "n_levels": "all"})
+        assert a.meteorology.max_bytes == 2_000_000_000
+        assert a.meteorology.sources == ((source,) if isinstance(source, str) else tuple(source))
+        assert scene_from_json(a.to_json()) == a
+        assert scene_from_json(a.to_json()).to_json() == a.to_json()
+        assert meteorology_key(a) == meteorology_key(scene_from_json(a.to_json()))
+        assert meteorology_key(a) != meteorology_key(scene(meteorology={"source": source, "n_levels": "all"}))
+        assert a.differences(scene(meteorology={"source": source, "n_levels": "all"})) == ["meteorology.max_bytes"]
+    assert scene(meteorology={"max_bytes": 2_000_000_000}) == scene(meteorology={"max_bytes": "2GB"})
+    assert scene(meteorology={"n_levels": 20.0}) == scene(meteorology={"n_levels": 20})
+
+
 def test_the_id_is_readable_and_from_content() -> None:
     assert scene(name="Salt Lake City!", time="2019-05-30T03:00:00Z").id == "salt-lake-city-20190530t03"
     assert scene(time="2019-05-30T03:20:00Z").id == "valley-20190530t0320"
@@ -148,6 +178,25 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"footprint": {"smooth_factor": -1}}, "footprint.smooth_factor"),
         ({"footprint": {"xmn": 1}}, "footprint.xmn: unknown name; did you mean xmin?"),
         ({"meteorology": {"source": "era6"}}, "unknown source 'era6'; known are"),
+        ({"meteorology": {"source": 5}}, "meteorology.source: must be a source, auto, or a list of sources (got 5)"),
+        ({"meteorology": {"source": []}}, "meteorology.source: a list holds 2 to 4 sources"),
+        ({"meteorology": {"source": ["hrrr"]}}, "a list holds 2 to 4 sources, the finest first (got 1)"),
+        ({"meteorology": {"source": ["hrrr", "era6"]}}, "unknown source 'era6'; known are auto, gdas0p5"),
+        ({"meteorology": {"source": ["hrrr", ["nams"]]}}, "unknown source"),
+        ({"meteorology": {"source": ["hrrr", "auto"]}}, "auto chooses a source by itself"),
+        ({"meteorology": {"source": ["hrrr", "gdas1", "hrrr"]}}, "names a source twice"),
+        ({"meteorology": {"source": ["gfs0p25", "hrrr"]}}, "from the finest to the coarsest: write [hrrr, gfs0p25]"),
+        ({"meteorology": {"source": ["hrrr", "nam12", "gfs0p25", "gdas1", "reanalysis"]}}, "2 to 4 sources"),
+        ({"meteorology": {"n_levels": 1}}, "n_levels: must be a whole number from 2 to 200, or all (got 1)"),
+        ({"meteorology": {"n_levels": "most"}}, "or all (got 'most')"),
+        ({"meteorology": {"n_levels": float("inf")}}, "or all (got inf)"),
+        ({"meteorology": {"n_levels": True}}, "or all (got True)"),
+        ({"meteorology": {"max_bytes": "lots"}}, "max_bytes: must be a size such as"),
+        ({"meteorology": {"max_bytes": -1}}, "max_bytes: must be a size such as"),
+        ({"meteorology": {"max_bytes": True}}, "max_bytes: must be a size such as"),
+        ({"meteorology": {"max_bytes": float("nan")}}, "max_bytes: must be a size such as"),
+        ({"meteorology": {"max_bytes": 10**30}}, "max_bytes: "),
+        ({"meteorology": {"max_bytes": "5 kB"}}, "max_bytes: is too little for meteorology"),
         ({"meteorology": {"source": None}}, "needs a source"),
         ({"meteorology": {"source": None, "directory": "/met"}}, "directory and pattern go together"),
         ({"meteorology": {"crop": False, "n_levels": 5}}, "need crop: true"),

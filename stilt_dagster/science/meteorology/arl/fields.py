@@ -83,9 +83,7 @@ def _checked(header: Header, step: Step, record: Record, data: bytes, whole: boo
         record.variable,
         "NULL",
     ):
-        raise damaged(
-            header.file, f"where {_called(step, record)} should be, {text.variable} at level {text.level} is"
-        )
+        raise damaged(header.file, f"where {_called(step, record)} should be, {text.variable} at level {text.level} is")
     if whole and not field.is_missing and field.checksum != record.checksum:
         raise damaged(header.file, f"{_called(step, record)} does not match its checksum")
     return field

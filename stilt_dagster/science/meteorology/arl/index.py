@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from arlmet import ARLFormatError, Grid, IndexRecord, SigmaAxis, VerticalAxis
-from numpy import bool_, float64
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import MeteorologyError
@@ -84,7 +84,9 @@ class Step:
     @property
     def content(self) -> tuple[tuple[int, str, int], ...]:
         """Level, name and checksum of every record: what another content of the hour has otherwise."""
-        return tuple((level.level, name, info.checksum) for level in self.index.levels for name, info in level.variables)
+        return tuple(
+            (level.level, name, info.checksum) for level in self.index.levels for name, info in level.variables
+        )
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,11 @@ class Header:
         """Return the step of a time."""
         return next(step for step in self.steps if step.time == time)
 
-    def contains(self, lon: NDArray[float64], lat: NDArray[float64]) -> NDArray[bool_]:
+    def contains(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which positions lie on the grid, a cell from its edge, where HYSPLIT can still interpolate."""
         x, y = self.grid.fractional_indices(lon, lat)
         inside = (y >= 1) & (y <= self.grid.ny - 2)
-        return inside if self.grid.wraps_lon else inside & (x >= 1) & (x <= self.grid.nx - 2)
+        return np.asarray(inside if self.grid.wraps_lon else inside & (x >= 1) & (x <= self.grid.nx - 2))
 
 
 def read_header(file: MeteorologyFile | Path) -> Header:

@@ -63,7 +63,7 @@ class Field:
     @property
     def is_missing(self) -> bool:
         """Whether the record says that it holds nothing: HYSPLIT skips it."""
-        return self.header.forecast < 0 or self.header.variable == "NULL"
+        return bool(self.header.forecast < 0 or self.header.variable == "NULL")
 
     @property
     def checksum(self) -> int:
@@ -124,7 +124,7 @@ def cut(field: Field, window: Window) -> Field | None:
 
 
 def _steps(data: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return data.astype(np.int64) - _ZERO
+    return np.asarray(data.astype(np.int64) - _ZERO)
 
 
 def _sum(data: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -41,7 +41,9 @@ def _latlon_rectangle(grid: ArlGrid, west: float, width: float, south: float, no
     x, y = grid.fractional_indices(np.full(2, (west + 180) % 360 - 180), np.array([south, north]))
     x0, wide = float(x[0]), width * around / 360
     if not grid.wraps_lon and x0 > grid.nx - 1 and x0 + wide < around + grid.nx / 2:
-        x0 -= around * ((x0 + wide - grid.nx / 2) > around / 2)  # a little west of a regional grid is not far east of it
+        x0 -= around * (
+            (x0 + wide - grid.nx / 2) > around / 2
+        )  # a little west of a regional grid is not far east of it
     return x0, x0 + wide, float(y.min()), float(y.max())
 
 

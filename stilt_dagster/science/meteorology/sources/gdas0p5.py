@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Globe
 from stilt_dagster.science.meteorology.sources.source import Source
 
 GDAS0P5 = Source(
@@ -11,7 +12,10 @@ GDAS0P5 = Source(
     span="day",
     spacing=3,
     first=dt.datetime(2007, 9, 1),
+    last=dt.datetime(2019, 6, 12, 21),
     publication_lag=None,
-    domain="global",
+    resolution=55.6,
+    grid="0.5 degrees",
+    domain=Globe(),
     vertical="hybrid",
 )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Globe
 from stilt_dagster.science.meteorology.sources.source import Source
 
 GDAS1 = Source(
@@ -12,6 +13,8 @@ GDAS1 = Source(
     spacing=3,
     first=dt.datetime(2004, 12, 1),
     publication_lag=24 * 8,
-    domain="global",
+    resolution=111.2,
+    grid="1 degree",
+    domain=Globe(),
     vertical="pressure",
 )

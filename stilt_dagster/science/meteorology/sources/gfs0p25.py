@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Globe
 from stilt_dagster.science.meteorology.sources.source import Source
 
 GFS0P25 = Source(
@@ -12,6 +13,8 @@ GFS0P25 = Source(
     spacing=3,
     first=dt.datetime(2019, 6, 13),
     publication_lag=36,
-    domain="global",
+    resolution=27.8,
+    grid="0.25 degrees",
+    domain=Globe(),
     vertical="hybrid",
 )

@@ -2,7 +2,12 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Lambert
 from stilt_dagster.science.meteorology.sources.source import Source
+
+CONUS_3KM = Lambert(
+    "contiguous United States", nx=1799, ny=1059, spacing=3.0, parallel=38.5, orientation=262.5, corner=(237.28, 21.138)
+)
 
 HRRR = Source(
     name="hrrr",
@@ -12,10 +17,13 @@ HRRR = Source(
     spacing=1,
     first=dt.datetime(2019, 6, 12),
     publication_lag=30,
-    domain="contiguous United States",
+    resolution=3.0,
+    grid="3 km",
+    domain=CONUS_3KM,
     vertical="sigma",
 )
 
+#: It gave way to ``hrrr``; the day is the one that begins with.
 HRRR_V1 = Source(
     name="hrrr.v1",
     title="HRRR 3 km analysis, version 1",
@@ -23,7 +31,10 @@ HRRR_V1 = Source(
     span="6 hours",
     spacing=1,
     first=dt.datetime(2015, 6, 15),
+    last=dt.datetime(2019, 6, 12, 23),
     publication_lag=None,
-    domain="contiguous United States",
+    resolution=3.0,
+    grid="3 km",
+    domain=CONUS_3KM,
     vertical="sigma",
 )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Lambert
 from stilt_dagster.science.meteorology.sources.source import Source
 
 NARR = Source(
@@ -11,7 +12,12 @@ NARR = Source(
     span="month",
     spacing=3,
     first=dt.datetime(1979, 1, 1),
+    last=dt.datetime(2019, 12, 31, 21),
     publication_lag=None,
-    domain="North America",
+    resolution=32.463,
+    grid="32 km",
+    domain=Lambert(
+        "North America", nx=349, ny=277, spacing=32.463, parallel=50.0, orientation=253.0, corner=(214.5, 1.0)
+    ),
     vertical="pressure",
 )

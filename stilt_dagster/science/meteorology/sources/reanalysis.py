@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from stilt_dagster.science.meteorology.sources.domain import Globe
 from stilt_dagster.science.meteorology.sources.source import Source
 
 REANALYSIS = Source(
@@ -12,6 +13,8 @@ REANALYSIS = Source(
     spacing=6,
     first=dt.datetime(1948, 1, 1),
     publication_lag=24 * 33,
-    domain="global",
+    resolution=278.0,
+    grid="2.5 degrees",
+    domain=Globe(),
     vertical="pressure",
 )
