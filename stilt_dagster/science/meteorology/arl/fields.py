@@ -13,7 +13,7 @@ from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER, Header, R
 from stilt_dagster.science.meteorology.arl.packing import Field, values
 
 #: Bytes of a request at most, where records lie side by side.
-_REQUEST = 8 << 20
+_REQUEST = 4 << 20
 
 #: Bytes between two records that are read along with them, rather than with a request of their own: a share of theirs.
 _GAP = 0.04

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,10 +76,8 @@ def join(steps: Sequence[tuple[Header, list[pd.Timestamp]]], destination: Path, 
     repacked = 0
     with destination.open("wb") as out:
         for header, times in steps:
-            for step, fields in _steps(header, times, selection):
-                made, count = _cut_step(fields, selection.window)
-                repacked += count
-                _write_step(out, header, step, made, selection)
+            for step, groups in groupby(_groups(header, times, selection), key=itemgetter(0)):
+                repacked += _write_step(out, header, step, (fields for _, fields in groups), selection)
     return repacked
 
 
@@ -98,10 +98,12 @@ def require_one_grid(headers: Iterable[Header]) -> None:
             )
 
 
-def _steps(
-    header: Header, times: Sequence[pd.Timestamp], selection: Selection
-) -> Iterator[tuple[Step, list[tuple[Record, Field]]]]:
-    """Yield the steps of *times*, each with what is kept of its records."""
+#: A record, and what it holds.
+_Kept = tuple[Record, Field]
+
+
+def _groups(header: Header, times: Sequence[pd.Timestamp], selection: Selection) -> Iterator[tuple[Step, list[_Kept]]]:
+    """Yield what is kept of the steps of *times*: each field with the difference records right behind it."""
     wanted = [
         (step, record)
         for step in header.steps
@@ -110,55 +112,47 @@ def _steps(
         if record.level < selection.n_levels
     ]
     n_rows = None if selection.window is None else selection.window[3]
-    fields: list[tuple[Record, Field]] = []
-    for k, (step, record, field) in enumerate(read_records(header, wanted, n_rows)):
-        fields.append((record, field))
-        if k + 1 == len(wanted) or wanted[k + 1][0] is not step:
-            yield step, fields
-            fields = []
-
-
-def _cut_step(fields: list[tuple[Record, Field]], window: Window | None) -> tuple[list[tuple[Record, Field]], int]:
-    """Return a step's records cut to a window, and how many of them had to be packed anew."""
-    if window is None:
-        return fields, 0
-    made, repacked = [], 0
-    for group in _with_differences(fields):
-        whole = [field for _, field in group]
-        parts = [cut(field, window) for field in whole]
-        if any(part is None for part in parts):
-            parts = list(repack(whole, window))
-            repacked += len(parts)
-        made += [(record, part) for (record, _), part in zip(group, parts, strict=True) if part is not None]
-    return made, repacked
-
-
-def _with_differences(fields: list[tuple[Record, Field]]) -> Iterator[list[tuple[Record, Field]]]:
-    """Yield each field with the difference records right behind it."""
-    group: list[tuple[Record, Field]] = []
-    for record, field in fields:
-        if group and not (record.variable.startswith("DIF") and record.level == group[0][0].level):
+    group: tuple[Step, list[_Kept]] | None = None
+    for step, record, field in read_records(header, wanted, n_rows):
+        if group and record.variable.startswith("DIF") and record.level == group[1][0][0].level:
+            group[1].append((record, field))
+            continue
+        if group:
             yield group
-            group = []
-        group.append((record, field))
+        group = step, [(record, field)]
     if group:
         yield group
 
 
-def _write_step(
-    out: BinaryIO, header: Header, step: Step, fields: Sequence[tuple[Record, Field]], selection: Selection
-) -> None:
-    if selection.window is None:
-        [index] = header.file.read([(step.position, step.position + header.record_length)])
-    else:
-        levels = [LvlInfo(level.level, level.height, []) for level in step.index.levels[: selection.n_levels]]
-        for record, field in fields:
+def _write_step(out: BinaryIO, header: Header, step: Step, groups: Iterable[list[_Kept]], selection: Selection) -> int:
+    """Write a time step; return how many of its records had to be packed anew.
+
+    Its index record is written last, since it has the checksums of the others, so that no more than one field is held.
+    """
+    window = selection.window
+    grid = header.grid if window is None else subset(header.grid, window)
+    length, position = RECORD_HEADER + grid.nx * grid.ny, out.tell()
+    levels = [LvlInfo(level.level, level.height, []) for level in step.index.levels[: selection.n_levels]]
+    out.seek(position + length)
+    repacked = 0
+    for group in groups:
+        whole = [field for _, field in group]
+        fields = whole if window is None else [part for field in whole if (part := cut(field, window)) is not None]
+        if window is not None and len(fields) < len(whole):
+            fields = repack(whole, window)
+            repacked += len(fields)
+        for (record, _), field in zip(group, fields, strict=True):
             levels[record.level].variables.append((record.variable, VarInfo(field.checksum, "")))
-        grid = subset(header.grid, selection.window)
-        index = _index_record(step.index, grid, levels).to_record_bytes(RECORD_HEADER + grid.nx * grid.ny)
+            out.write(field.tobytes())
+    end = out.tell()
+    out.seek(position)
+    if window is None:  # as it is, to the byte
+        [index] = header.file.read([(step.position, step.position + length)])
+    else:
+        index = _index_record(step.index, grid, levels).to_record_bytes(length)
     out.write(index)
-    for _, field in fields:
-        out.write(field.tobytes())
+    out.seek(end)
+    return repacked
 
 
 def _index_record(source: IndexRecord, grid: Grid, levels: list[LvlInfo]) -> IndexRecord:

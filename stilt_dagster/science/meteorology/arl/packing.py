@@ -129,7 +129,7 @@ def _steps(data: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _sum(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the steps along each row together."""
-    return np.asarray(data.sum(axis=1, dtype=np.int64)) - _ZERO * data.shape[1]
+    return np.asarray(data.sum(axis=1, dtype=np.int64) - _ZERO * data.shape[1])
 
 
 def _on(header: RecordHeader, data: NDArray[np.uint8]) -> RecordHeader:
