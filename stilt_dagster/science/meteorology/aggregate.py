@@ -174,9 +174,9 @@ def _refuse_forecasts(steps: Steps) -> None:
         for step in header.steps:
             if step.time in times and step.forecast > 0 and step.time > now:
                 raise EngineError(
-                    f"{header.file.name} is a forecast ({step.forecast} h, for {step.time:%Y-%m-%d %H:%M} UTC), which an "
-                    "unregistered hycs_std refuses: wait for the analysis, or register with NOAA ARL and set exe_dir of "
-                    "the transport engine to that build"
+                    f"{header.file.name} is a forecast ({step.forecast} h, for {step.time:%Y-%m-%d %H:%M} UTC), which "
+                    "an unregistered hycs_std refuses: wait for the analysis, or register with NOAA ARL and set "
+                    "exe_dir of the transport engine to that build"
                 )
 
 
@@ -198,7 +198,7 @@ def _receptors_outside(receptors: Receptors, headers: Sequence[arl.Header], tole
             who += f" and {len(outside) - 1} more of {len(receptors)}"
         files = ", ".join(header.file.name for header in headers)
         raise MeteorologyError(
-            f"{who} {'lies' if len(outside) == 1 else 'lie'} outside the meteorology {files}: choose a source that covers "
-            "them, or raise max_failed_fraction"
+            f"{who} {'lies' if len(outside) == 1 else 'lie'} outside the meteorology {files}: choose a source that "
+            "covers them, or raise max_failed_fraction"
         )
     return outside

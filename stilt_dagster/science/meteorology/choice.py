@@ -176,7 +176,7 @@ def require_engine(sources: Iterable[Source], *, forecasts: bool) -> None:
 def require_available(
     settings: MeteorologySettings, box: Box, window: Window, archive: Archive, *, now: pd.Timestamp | None = None
 ) -> None:
-    """Make sure that the files of a scene's sources or directory are there, as far as is known without asking the network.
+    """Make sure that the files a scene needs are there, as far as is known without asking the network.
 
     Parameters
     ----------

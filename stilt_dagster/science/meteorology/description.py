@@ -63,8 +63,8 @@ class Description:
     sha256 : str
         Checksum of the aggregate: what trajectories record as their meteorology. Of several grids :func:`joint_digest`.
     sources : list of dict
-        ``name`` of each source file, ``sha256`` of its index, which has the checksum of every record, and its ``state``,
-        such as an entity tag.
+        ``name`` of each source file, ``sha256`` of its index, which has the checksum of every record, and its
+        ``state``, such as an entity tag.
     extent : list of float
         West, south, east, north of the grid's corners, degrees.
     nx, ny : int
@@ -78,7 +78,8 @@ class Description:
     outside : list of str
         Receptors that lie outside the source files' grid.
     kept : dict
-        What was kept and why: ``source``, ``crop``, ``levels``; ``records_packed_anew``, ``bytes_read``, ``bytes_of_files``.
+        What was kept and why: ``source``, ``crop``, ``levels``; ``records_packed_anew``, ``bytes_read``,
+        ``bytes_of_files``.
     nested : list of GridDescription
         Of several grids those after the first, in the order hycs_std is given them.
     first_sha256 : str

@@ -140,6 +140,6 @@ def _neighbour(
 def _missing(names: FileNames, file: NamedFile, window: Window) -> MeteorologyError:
     dates = names.dates(window)
     return MeteorologyError(
-        f"meteorology file {file.locations[0]} of {names.place} is missing{f' ({dates})' if dates else ''}: put it there "
-        f"under STILT_MET, or choose a source that has {window}"
+        f"meteorology file {file.locations[0]} of {names.place} is missing{f' ({dates})' if dates else ''}: put it "
+        f"there under STILT_MET, or choose a source that has {window}"
     )

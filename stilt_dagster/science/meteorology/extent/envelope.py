@@ -19,7 +19,7 @@ _STEP = 0.5
 #: Particles a side of the receptors' rectangle.
 _SIDE = 5
 
-#: What is added to the way that air has come, a share of it: turbulence, changes of level, winds between those looked at.
+#: Added to the way that air has come, a share of it: for turbulence, changes of level, winds between those looked at.
 SPREAD = 0.25
 
 #: Metres of a degree of latitude.

@@ -71,8 +71,8 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
     kept = min(int(above[0]) + 2, count) if len(above) else count
     return Levels(
         kept,
-        f"{kept} of {count}: up to {lowest[kept - 1]:.0f} m, for mixing heights up to {highest:.0f} m and releases up to "
-        f"{release_top:.0f} m",
+        f"{kept} of {count}: up to {lowest[kept - 1]:.0f} m, for mixing heights up to {highest:.0f} m and releases "
+        f"up to {release_top:.0f} m",
     )
 
 
