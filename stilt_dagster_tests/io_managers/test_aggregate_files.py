@@ -120,6 +120,17 @@ def test_files_of_an_aggregate_of_more_grids_are_removed(put: Callable[..., Desc
     }  # type: ignore[union-attr]
 
 
+def test_all_files_of_a_deleted_scene_go(put: Callable[..., Description], store: Store) -> None:
+    folder = store.folder("meteorology_aggregate")
+    put("valley", "fine", "coarse")
+    folder.remove("valley.arl")  # as what ages out of a bucket
+    assert remove_aggregate(store, "valley") == 2
+    put("valley", "fine", "coarse")
+    folder.remove("valley.json")  # as a run that was killed while it wrote
+    assert remove_aggregate(store, "valley") == 2
+    assert not any(name.startswith("valley") for name in folder.names())
+
+
 def test_a_grid_that_is_missing_is_an_aggregate_that_is_missing(put: Callable[..., Description], store: Store) -> None:
     put("valley", "fine", "coarse")
     store.folder("meteorology_aggregate").remove("valley~2.arl")
