@@ -165,7 +165,12 @@ def test_definitions_are_what_they_were() -> None:
         "jacobian": (scene, ["background", "footprints"]),
     }
     checks = {c.name for c in graph.asset_check_keys}
-    assert checks == {"receptors_are_valid", "every_receptor_succeeded", "jacobian_is_valid"}
+    assert checks == {
+        "receptors_are_valid",
+        "particles_stay_in_meteorology",
+        "every_receptor_succeeded",
+        "jacobian_is_valid",
+    }
     assert {j.name for j in defs.jobs} == {
         "prepare",
         "simulate",

@@ -20,14 +20,14 @@ from stilt_dagster.science.validation import SCENE_ID
 
 def put_aggregate(store: Store, scene: str, paths: Sequence[Path], description: Description) -> None:
     """Move a scene's files to the store, then write their description: the one without the other is no aggregate."""
-    folder = store.folder("meteorology_aggregate")
-    _forget(store, scene, read_description(store, scene))
+    folder, earlier = store.folder("meteorology_aggregate"), read_description(store, scene)
+    _forget(store, scene, earlier)
     folder.remove(f"{scene}.json")
     same = _same_content(store, scene, description)
     if same is None or not _link(store, same, scene, description):
         for path, name in zip(paths, description.stored_names(scene), strict=True):
             folder.put(path, name)
-    _remove_files(folder, scene, len(paths) + 1)
+    _remove_files(folder, scene, len(paths) + 1, earlier)
     folder.write(f"{scene}.json", json.dumps(description.to_dict(), indent=1))
     if same is None:
         _contents(store).write(f"{description.sha256}.json", json.dumps({"scene": scene}))
@@ -35,20 +35,22 @@ def put_aggregate(store: Store, scene: str, paths: Sequence[Path], description: 
 
 def remove_aggregate(store: Store, scene: str) -> int:
     """Remove a scene's aggregate; return how many files that were."""
-    folder = store.folder("meteorology_aggregate")
-    _forget(store, scene, read_description(store, scene))
+    folder, earlier = store.folder("meteorology_aggregate"), read_description(store, scene)
+    _forget(store, scene, earlier)
     described = folder.has(f"{scene}.json")
     folder.remove(f"{scene}.json")
-    return int(described) + _remove_files(folder, scene, 1)
+    return int(described) + _remove_files(folder, scene, 1, earlier)
 
 
-def _remove_files(folder: Folder, scene: str, first: int) -> int:
-    """Remove a scene's files from a number on: of an aggregate of more grids."""
-    number = first
-    while folder.has(name := stored_name(scene, number)):
+def _remove_files(folder: Folder, scene: str, first: int, earlier: Description | None) -> int:
+    """Remove a scene's files from a number on, those its description told of and those that are there without one."""
+    told = 0 if earlier is None else len(earlier.grids)
+    count, number = 0, first
+    while (there := folder.has(name := stored_name(scene, number))) or number <= told:
+        count += there
         folder.remove(name)
         number += 1
-    return number - first
+    return count
 
 
 def _contents(store: Store) -> Folder:

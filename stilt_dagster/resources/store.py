@@ -77,8 +77,8 @@ class Store:
                 raise StoreError(f"{part!r} is not the name of a scene, shard or asset")
         if self.is_local:
             return Directory(Path(self.root.path).joinpath(*parts))
-        # The folders below a scene's hold its parts alone; those of the root a file of every scene.
-        listed = len(parts) > 1
+        # The folders below a scene's hold its parts alone; those above a file of every scene, or of every content.
+        listed = len(parts) > 2
         from stilt_dagster.resources.object_folders import ObjectFolder  # slow to import, and not for directories
 
         if self.root.protocol in ("gs", "gcs"):

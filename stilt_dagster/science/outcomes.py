@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Outcome:
         How far back in time the longest-living particle was followed, h.
     escaped_fraction : float
         Share of the particles that left the meteorology's domain before the run's end.
+    escaped_reach : float
+        How far beyond its edge these would have gone on, degrees, an estimate; 0 of parts made before it was kept.
     outside_fraction : float
         Of a footprint: share of the receptor's influence that lies outside the grid.
     """
@@ -48,7 +50,60 @@ class Outcome:
     n_particles: int = 0
     hours_covered: float = 0.0
     escaped_fraction: float = 0.0
+    escaped_reach: float = 0.0
     outside_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Escapes:
+    """How many particles of some receptors left the meteorology.
+
+    Attributes
+    ----------
+    particles, escaped : float
+        Particles that moved, and of these those that left.
+    reach : float
+        The largest :attr:`Outcome.escaped_reach`, degrees.
+    worst : list of dict
+        ``receptor`` and ``escaped_fraction`` of those that lost the largest share.
+    """
+
+    particles: float = 0.0
+    escaped: float = 0.0
+    reach: float = 0.0
+    worst: list[dict[str, Any]] = field(default_factory=list)
+
+    _WORST: ClassVar[int] = 5
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Escapes:
+        """Count what receptors lost."""
+        return cls.sum(
+            cls(
+                o.n_particles,
+                round(o.n_particles * o.escaped_fraction, 3),
+                o.escaped_reach,
+                [{"receptor": o.receptor, "escaped_fraction": o.escaped_fraction}] if o.escaped_fraction else [],
+            )
+            for o in outcomes
+        )
+
+    @classmethod
+    def sum(cls, some: Iterable[Escapes]) -> Escapes:
+        """Return what all receptors of several lost together."""
+        known = list(some)
+        worst = sorted((w for e in known for w in e.worst), key=lambda w: (-w["escaped_fraction"], w["receptor"]))
+        return cls(
+            sum(e.particles for e in known),
+            round(sum(e.escaped for e in known), 3),
+            max((e.reach for e in known), default=0.0),
+            worst[: cls._WORST],
+        )
+
+    @property
+    def fraction(self) -> float:
+        """Share of the particles that left."""
+        return self.escaped / self.particles if self.particles else 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +122,8 @@ class PartSummary:
         Of failed ones ``receptor``, ``reason``, ``message`` and ``attempts``.
     size, rows : int
         Bytes, and particle rows.
+    escapes : Escapes, optional
+        Of trajectories; None where an index was written before it was kept.
     """
 
     key: str
@@ -75,6 +132,19 @@ class PartSummary:
     failures: list[dict[str, Any]] = field(default_factory=list)
     size: int = 0
     rows: int = 0
+    escapes: Escapes | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PartSummary:
+        """Return what :func:`dataclasses.asdict` gave, of this version or an earlier one.
+
+        Raises
+        ------
+        TypeError
+            If it lacks something, or holds something unknown.
+        """
+        escapes = data.get("escapes")
+        return cls(**{**data, "escapes": None if escapes is None else Escapes(**escapes)})
 
     @classmethod
     def of(
@@ -89,6 +159,7 @@ class PartSummary:
             [{name: getattr(o, name) for name in names} for o in outcomes if o.status == "failed"],
             size,
             rows,
+            Escapes.of(outcomes) if simulations is None else None,
         )
 
     @property

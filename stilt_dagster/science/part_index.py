@@ -147,7 +147,7 @@ def _parse(text: str | None) -> dict[str, tuple[str, PartSummary]]:
         data = json.loads(text or "{}")
         if data.get("format") != _FORMAT:
             return {}
-        return {name: (str(state), PartSummary(**row)) for name, (state, row) in data["parts"].items()}
+        return {name: (str(state), PartSummary.from_dict(row)) for name, (state, row) in data["parts"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 

@@ -17,6 +17,7 @@ from stilt_dagster.io_managers.aggregate_files import put_aggregate, remove_aggr
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.folders import Folder
+from stilt_dagster.resources.object_folders import ObjectFolder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import aggregate_files, read_description
 from stilt_dagster.science.errors import IncompleteError, StoreError
@@ -117,6 +118,17 @@ def test_files_of_an_aggregate_of_more_grids_are_removed(put: Callable[..., Desc
         "valley.2.arl": "its own",
         "content/" + read_description(store, "valley.2").sha256[:6]: "valley.2",
     }  # type: ignore[union-attr]
+
+
+def test_all_files_of_a_deleted_scene_go(put: Callable[..., Description], store: Store) -> None:
+    folder = store.folder("meteorology_aggregate")
+    put("valley", "fine", "coarse")
+    folder.remove("valley.arl")  # as what ages out of a bucket
+    assert remove_aggregate(store, "valley") == 2
+    put("valley", "fine", "coarse")
+    folder.remove("valley.json")  # as a run that was killed while it wrote
+    assert remove_aggregate(store, "valley") == 2
+    assert not any(name.startswith("valley") for name in folder.names())
 
 
 def test_a_grid_that_is_missing_is_an_aggregate_that_is_missing(put: Callable[..., Description], store: Store) -> None:
@@ -224,6 +236,19 @@ def test_a_scene_that_changes_while_it_is_linked_is_not_taken(
     monkeypatch.setattr(os, "link", link)
     put("two", "air")
     assert files(store)["two.arl"] == "air"
+
+
+def test_an_object_store_has_no_links_and_lists_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ObjectFolder, "_list", None)
+    store = Store(f"memory://{tmp_path.name}")
+    for scene in ("one", "two"):
+        paths = [tmp_path / "fine", tmp_path / "coarse"]
+        for path in paths:
+            path.write_text(path.name)
+        grids = [replace(g, sha256=sha256_of(path)) for path in paths for g in Description.from_dict(EARLIER).grids]
+        put_aggregate(store, scene, paths, Description.of("k", grids, []))
+    assert remove_aggregate(store, "one") == 3
+    assert [p.read_text() for p in aggregate_files(store, "two")] == ["fine", "coarse"]
 
 
 def test_links_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,10 @@ class Particles:
 
     def coverage(self, n_hours: int) -> tuple[float, float]:
         """Return the hours covered and the share of particles that left the domain before *n_hours*."""
-        age = np.abs(self.columns["age"])
-        last = age[np.append(np.diff(self.columns["particle"]) != 0, True)]
+        return float(np.abs(self.columns["age"]).max()) / 60, float(np.mean(self.ended_early(n_hours)))
+
+    def ended_early(self, n_hours: int) -> NDArray[np.bool_]:
+        """Return of each particle whether it left the domain before *n_hours*."""
+        last = np.abs(self.columns["age"])[np.append(np.diff(self.columns["particle"]) != 0, True)]
         # The last step of a run may be printed one time step early.
-        return float(age.max()) / 60, float(np.mean(last < abs(n_hours) * 60 - 1))
+        return np.asarray(last < abs(n_hours) * 60 - 1)

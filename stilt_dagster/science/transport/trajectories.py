@@ -18,6 +18,7 @@ from stilt_dagster.science.part_index import IndexedFolder, find_summary
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.escapes import escaped_reach
 from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
 from stilt_dagster.science.transport.particles import Particles
 
@@ -55,6 +56,7 @@ def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Meteo
                 n_particles=particles.n_particles,
                 hours_covered=round(hours, 3),
                 escaped_fraction=round(escaped, 6),
+                escaped_reach=round(escaped_reach(particles, settings.n_hours), 2) if escaped else 0.0,
             )
             return outcome, to_table(receptor.id, particles)
         except SimulationFailed as failure:
