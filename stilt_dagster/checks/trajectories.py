@@ -8,7 +8,7 @@ from stilt_dagster.assets import trajectories as trajectories_asset
 from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.meteorology.margin import margin_that_holds
+from stilt_dagster.science.meteorology.extent.margin import margin_that_holds
 from stilt_dagster.science.outcomes import Escapes
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.transport.trajectories import part_summary, read_summary

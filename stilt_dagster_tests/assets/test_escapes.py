@@ -20,7 +20,7 @@ from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.meteorology.aggregate import build_aggregate, sha256_of
 from stilt_dagster.science.meteorology.description import Description
-from stilt_dagster.science.meteorology.margin import margin_that_holds
+from stilt_dagster.science.meteorology.extent.margin import margin_that_holds
 from stilt_dagster.science.outcomes import Escapes, Outcome, PartSummary
 from stilt_dagster.science.part_index import INDEX
 from stilt_dagster.science.scenes.spec import Scene
@@ -208,10 +208,10 @@ def test_escapes_add_up() -> None:
     assert PartSummary.from_dict(json.loads(json.dumps(asdict(summary)))) == summary
 
 
-def test_the_margin_starts_at_the_narrowest_side(bench: Bench) -> None:
+def test_the_margin_starts_at_the_widest_side(bench: Bench) -> None:
     scene = bench.scene(**WINDY)
     (first,) = with_extent([-113.0, 39.6, -110.8, 41.5])
-    assert margin_that_holds(scene, first, 1.02) == 1.6  # 0.5 to the south and north
+    assert margin_that_holds(scene, first, 1.02) == 1.7  # 0.6 to the west and east
     (first,) = with_extent([-180.0, 39.8, 180.0, 41.1])
     assert margin_that_holds(scene, first, 0.0) == 0.4  # what was asked for
     assert margin_that_holds(scene, first, 180.0) == 180.0

@@ -24,8 +24,8 @@ from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import Granule, read_granule
 from stilt_dagster.science.errors import MeteorologyError, RetrievalError, SceneError, UnreadableError
-from stilt_dagster.science.meteorology.aggregate import scene_box
 from stilt_dagster.science.meteorology.choice import require_available
+from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval

@@ -12,43 +12,18 @@ import pandas as pd
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.archive import Archive, CountedArchive
-from stilt_dagster.science.meteorology.arl import Box
 from stilt_dagster.science.meteorology.choice import choose_sources
 from stilt_dagster.science.meteorology.description import Description, GridDescription, file_name
-from stilt_dagster.science.meteorology.extent.selection import Limits, Needs, Steps, select, whole
+from stilt_dagster.science.meteorology.extent.needs import Needs, scene_box
+from stilt_dagster.science.meteorology.extent.selection import Limits, Steps, select, whole
 from stilt_dagster.science.meteorology.file_names import FileNames
 from stilt_dagster.science.meteorology.files import file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
-from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import writing
 from stilt_dagster.science.versions import meteorology_key
-
-
-def scene_box(receptors: Receptors, grid: Grid | None = None) -> Box:
-    """Return the box that holds the receptors, and the footprint's grid where one is given, degrees.
-
-    West lies over east where the box crosses the antimeridian.
-    """
-    lons, lats = receptors.longitude, receptors.latitude
-    if grid is None:
-        # The longitudes are those of one side of the antimeridian, or of the side that they are closer together on.
-        turned = np.stack([(lons + 180) % 360 - 180, lons % 360])
-        lons = turned[int(np.ptp(turned[1]) < np.ptp(turned[0]))]
-        west, east, south, north = lons.min(), lons.max(), lats.min(), lats.max()
-    else:
-        west, east = (grid.xmin, grid.xmax) if grid.xmin <= grid.xmax else (grid.xmin, grid.xmax + 360)
-        # Bring receptors to the side of the antimeridian the grid is on.
-        centre = (west + east) / 2
-        lons = (lons - centre + 180) % 360 - 180 + centre
-        west, east = min(west, lons.min()), max(east, lons.max())
-        south, north = min(grid.ymin, lats.min()), max(grid.ymax, lats.max())
-    if east - west >= 360:
-        return -180.0, float(south), 180.0, float(north)
-    east = (east + 180) % 360 - 180 if east > 180 else east
-    return float((west + 180) % 360 - 180), float(south), float(east), float(north)
 
 
 def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, forecasts: bool = False) -> Description:
@@ -113,7 +88,7 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path,
     settings = scene.meteorology
     arl.require_one_grid(header for header, _ in steps)
     limits = Limits(settings.margin, settings.n_levels, settings.max_bytes)
-    extent = select(steps, _needs(scene), limits) if settings.crop else whole(steps)
+    extent = select(steps, Needs.of(scene), limits) if settings.crop else whole(steps)
     repacked = arl.join(steps, path, extent.selection)
     made = arl.read_header(path)
     lon, lat = arl.grid_lonlat(made.grid)
@@ -138,21 +113,6 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path,
             "bytes_read": counted.bytes_read,
             "bytes_of_files": sum(header.file.size for header in files.values()),
         },
-    )
-
-
-def _needs(scene: Scene) -> Needs:
-    """Return what a scene needs of its meteorology."""
-    receptors = scene.receptor_list
-    times = np.unique(receptors.time)
-    picked = times[np.unique(np.linspace(0, len(times) - 1, 5).round().astype(int))]
-    grid = scene.footprint.grid
-    return Needs(
-        receptors=scene_box(receptors),
-        box=scene_box(receptors, grid),
-        releases=[pd.Timestamp(time) for time in picked],
-        n_hours=scene.transport.n_hours,
-        top=float(receptors.height.max()),
     )
 
 

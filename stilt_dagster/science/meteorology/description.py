@@ -144,7 +144,8 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data: of one grid without what only several have."""
         data = asdict(self)
-        return data if self.nested else {k: v for k, v in data.items() if k not in ("nested", "first_sha256")}
+        left_out = () if self.nested else ("nested", "first_sha256")
+        return {k: v for k, v in data.items() if k not in left_out and (k != "kept" or v)}
 
 
 def joint_digest(checksums: list[str]) -> str:

@@ -18,7 +18,8 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate, scene_box
+from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate
+from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene

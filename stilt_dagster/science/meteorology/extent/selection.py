@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl.grids import Box, Window
+from stilt_dagster.science.meteorology.arl.grids import Window
 from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER, Header
 from stilt_dagster.science.meteorology.arl.joining import Selection, index_cells, n_records
 from stilt_dagster.science.meteorology.extent.crop import (
@@ -22,6 +22,7 @@ from stilt_dagster.science.meteorology.extent.crop import (
 )
 from stilt_dagster.science.meteorology.extent.envelope import Winds, upwind
 from stilt_dagster.science.meteorology.extent.levels import Levels, levels_needed
+from stilt_dagster.science.meteorology.extent.needs import Needs
 from stilt_dagster.science.meteorology.extent.survey import Survey
 
 #: Degrees that are kept around everything, and cells.
@@ -35,31 +36,6 @@ _SHARES = 64
 
 #: Bytes of an aggregate at most, where the scene does not say.
 MAX_BYTES = 4_000_000_000
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a scene needs of its meteorology.
-
-    Attributes
-    ----------
-    receptors : tuple of float
-        The box of its receptors, degrees.
-    box : tuple of float
-        The box of its receptors and its footprint's grid.
-    releases : sequence of Timestamp
-        The first and the last release, and some between.
-    n_hours : int
-        Length of a run, negative backward.
-    top : float
-        The highest release, m.
-    """
-
-    receptors: Box
-    box: Box
-    releases: Sequence[pd.Timestamp]
-    n_hours: int
-    top: float
 
 
 @dataclass(frozen=True)

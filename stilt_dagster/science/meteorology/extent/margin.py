@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from stilt_dagster.science.meteorology.aggregate import scene_box
-from stilt_dagster.science.meteorology.crop import Box
+from stilt_dagster.science.meteorology.arl.grids import Box
 from stilt_dagster.science.meteorology.description import GridDescription
+from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.scenes.spec import Scene
 
 #: What a margin is rounded up to, degrees.
@@ -25,15 +25,18 @@ def margin_that_holds(scene: Scene, grid: GridDescription, reach: float) -> floa
     reach : float
         How far beyond it they would have gone on, degrees.
     """
-    # A crop is wider than asked for, by some cells or what a valid file needs; the narrowest side counts.
-    box = scene_box(scene.receptor_list, scene.footprint.grid)
-    has = max(scene.meteorology.margin or 0.0, _narrowest_side(box, grid.extent))
-    return min(round(math.ceil((has + reach) / _STEP) * _STEP, 1), 180.0)
+    # Which side they left on is not known: the widest counts, of a crop that follows the wind.
+    has = max(
+        scene.meteorology.margin or 0.0, _widest_side(scene_box(scene.receptor_list, scene.footprint.grid), grid.extent)
+    )
+    return float(min(round(math.ceil((has + reach) / _STEP) * _STEP, 1), 180.0))
 
 
-def _narrowest_side(box: Box, extent: list[float]) -> float:
+def _widest_side(box: Box, extent: list[float]) -> float:
     west, south, east, north = box
     sides = [south - extent[1], extent[3] - north]
-    if west <= east and extent[0] <= west and east <= extent[2]:  # neither crosses the antimeridian
+    if (
+        extent[2] - extent[0] < 359 and extent[0] <= west <= east <= extent[2]
+    ):  # not around the globe, nor across its seam
         sides += [west - extent[0], extent[2] - east]
-    return max(min(sides), 0.0)
+    return max(*sides, 0.0)
