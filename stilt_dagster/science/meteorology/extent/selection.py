@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
+from pydantic import ByteSize
 
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology.arl.grids import Window
@@ -154,12 +155,16 @@ def _within_budget(
         found = window(share / _SHARES)
         if size(found) <= budget:
             if share < _SHARES:
-                why += f"; {share / _SHARES:.0%} of that, to keep to {budget / 1e9:g} GB (meteorology.max_bytes)"
+                why += f"; {share / _SHARES:.0%} of that, to keep to {_text(budget)} (meteorology.max_bytes)"
             return Extent(Selection(found, levels.count), why, levels.why)
     raise MeteorologyError(
-        f"the meteorology of the scene's receptors and footprint takes {size(window(0)) / 1e9:.3g} GB, more than its "
-        f"{budget / 1e9:g} GB: raise meteorology.max_bytes, set n_levels, or split the scene"
+        f"the meteorology of the scene's receptors and footprint takes {_text(size(window(0)))}, more than "
+        f"{_text(budget)}: raise meteorology.max_bytes, set n_levels, or split the scene"
     )
+
+
+def _text(n_bytes: int) -> str:
+    return ByteSize(n_bytes).human_readable(decimal=True)
 
 
 def _cell_km(grid: ArlGrid) -> float:
