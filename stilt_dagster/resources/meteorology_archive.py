@@ -1,32 +1,35 @@
 """Where meteorology files come from: ``STILT_MET``, a directory a scene names, or NOAA's public archives."""
 
-import shutil
-import time
+from __future__ import annotations
+
+import os
 import uuid
-from collections.abc import Sequence
-from errno import ENOSPC
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from upath import UPath
-
-from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.errors import MeteorologyError, StoreError
+from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster.science.meteorology.arl import ARCHIVES, archive_url
 from stilt_dagster.science.meteorology.files import ArchiveFile
 
-#: Seconds before a copy that broke off is tried again.
-_WAITS = (1.0, 5.0, 20.0)
+if TYPE_CHECKING:
+    from stilt_dagster.resources.remote.files import RemoteFile
+
+_COPIED = 32 << 20
 
 
 class FileArchive:
-    """Files of a directory or bucket, copied to this machine where they are elsewhere.
+    """Files of a directory, a bucket or a web server, read by ranges.
 
     Parameters
     ----------
     root : str
-        Directory or bucket URL holding archives as NOAA ARL lays them out; empty for NOAA's public ones.
+        Where archives are, laid out as NOAA ARL does: a directory, or a URL of gs://, s3://, az:// or https://; empty
+        for NOAA's public ones.
     cache : Path
-        Where copies go.
+        Where whole copies go.
     """
 
     def __init__(self, root: str, cache: Path) -> None:
@@ -34,44 +37,76 @@ class FileArchive:
         self._cache = cache
 
     def names(self, directory: str) -> list[str]:
-        """Return the names of the files of a directory or bucket prefix.
+        """Return the names of the files of a directory or bucket prefix, or of a web server's index page.
 
         Raises
         ------
         MeteorologyError
             If it cannot be listed.
         """
-        try:
-            return sorted(p.name for p in _path(directory).iterdir())
-        except FileNotFoundError:
-            raise MeteorologyError(f"meteorology directory {directory} does not exist") from None
-        except (OSError, ImportError, ValueError) as error:
-            raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
+        path = _local(directory)
+        if path is not None:
+            try:
+                return sorted(p.name for p in path.iterdir())
+            except FileNotFoundError:
+                raise MeteorologyError(f"meteorology directory {directory} does not exist") from None
+            except OSError as error:
+                raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
+        from stilt_dagster.resources.remote.files import list_remote  # slow to import, and not for directories
+
+        with _explained("directory"):
+            found = list_remote(directory, anonymous=_is_public(directory))
+        if not found:
+            raise MeteorologyError(f"meteorology directory {directory} does not exist, or is empty: correct it")
+        return found
 
     def has(self, locations: Sequence[str]) -> bool:
         """Return whether a file is at one of the locations; of what is elsewhere, that it may be."""
-        paths = [_path(self._absolute(location)) for location in locations]
-        return any(p.protocol not in ("", "file", "local") or p.exists() for p in paths)
+        paths = [_local(self._absolute(location)) for location in locations]
+        return any(path is None or path.exists() for path in paths)
+
+    def open(self, locations: Sequence[str]) -> MeteorologyFile | None:
+        """Return the first location that exists, in its present state, or None.
+
+        Raises
+        ------
+        MeteorologyError
+            If a location cannot be reached, or may not be read.
+        """
+        for location in map(self._absolute, locations):
+            path = _local(location)
+            found = _open_remote(location) if path is None else _open_local(path)
+            if found is not None:
+                return found
+        return None
 
     def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
-        """Return the first location that exists, copied here if it is elsewhere, or None."""
-        for location in locations:
-            path = _path(self._absolute(location))
+        """Return the first location that exists, copied here whole if it is elsewhere, or None.
+
+        Raises
+        ------
+        MeteorologyError
+            If a location cannot be reached, or may not be read.
+        """
+        found = self.open(locations)
+        if found is None or found.is_local:
+            return None if found is None else ArchiveFile(Path(found.location), found.name)
+        copy = self._cache / found.name
+        if not copy.exists():
+            part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
             try:
-                if not path.exists():
-                    continue
-                return ArchiveFile(self._here(path), path.name)
-            except (OSError, ImportError, ValueError) as error:
+                self._cache.mkdir(parents=True, exist_ok=True)
+                with part.open("wb") as file:
+                    for data in found.read([(a, min(a + _COPIED, found.size)) for a in range(0, found.size, _COPIED)]):
+                        file.write(data)
+                part.replace(copy)
+            except OSError as error:
                 raise MeteorologyError(
-                    f"meteorology file {path} cannot be read: {error or type(error).__name__}; "
-                    "check the network, or set STILT_MET to a directory that has it"
+                    f"meteorology file {found.location} cannot be copied to {copy}: {error.strerror}; make space"
                 ) from error
-            except Exception as error:  # clients of object stores raise their own kinds
-                raise MeteorologyError(
-                    f"meteorology file {path} cannot be reached ({type(error).__name__}): "
-                    "set STILT_MET to a directory that has it"
-                ) from error
-        return None
+            finally:
+                part.unlink(missing_ok=True)
+        return ArchiveFile(copy, found.name)
 
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):
@@ -80,45 +115,126 @@ class FileArchive:
         root = self._root or (archive_url(source) if source in ARCHIVES else archive_url("hrrr"))
         return f"{root.rstrip('/')}/{location}"
 
-    def _here(self, path: UPath) -> Path:
-        if path.protocol in ("", "file", "local"):
-            return Path(path.path)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        copy = self._cache / path.name
-        if not copy.exists():
-            part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-            try:
-                _copy(path, part)
-                part.replace(copy)
-            finally:
-                part.unlink(missing_ok=True)
-        return copy
 
+class LocalFile:
+    """One state of a file of this machine; held open, so that it stays what it is if another takes its name.
 
-def _copy(source: UPath, target: Path) -> None:
-    """Copy a file here, whole, trying again what a network may do better the next time.
+    Parameters
+    ----------
+    path : Path
+        The file.
 
     Raises
     ------
     OSError
-        If it cannot be had, or does not arrive whole.
+        If it cannot be opened.
     """
-    for wait in (*_WAITS, None):
-        try:
-            size = source.stat().st_size
-            with source.open("rb") as remote, target.open("wb") as local:
-                shutil.copyfileobj(remote, local, 8 << 20)
-                arrived = local.tell()
-            if size not in (0, None, arrived):  # some servers do not say
-                raise ConnectionError(f"{arrived} bytes of {size} arrived")
-            return
-        except Exception as error:  # clients of object stores raise their own kinds
-            lasting = isinstance(error, (FileNotFoundError, PermissionError)) or getattr(error, "errno", None) == ENOSPC
-            if wait is None or lasting:
-                raise
-            time.sleep(wait)
+
+    is_local = True
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        known = os.fstat(self._file.fileno())
+        self.name = path.name
+        self.location = str(path)
+        self.size = known.st_size
+        self.state = _state_of(known)
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield the bytes of each range, in the order given.
+
+        Raises
+        ------
+        MeteorologyError
+            If the file was written to since it was opened, ends before, or cannot be read.
+        """
+        descriptor = self._file.fileno()
+        for start, stop in ranges:
+            try:
+                data = self._whole(descriptor, start, stop)
+                changed = _state_of(os.fstat(descriptor)) != self.state
+            except OSError as error:
+                raise MeteorologyError(
+                    f"meteorology file {self.location} cannot be read: {error.strerror}; check its disk"
+                ) from error
+            if changed:
+                raise MeteorologyError(
+                    f"meteorology file {self.location} changed while it was read: run it again once it is written"
+                )
+            if len(data) != stop - start:
+                raise MeteorologyError(
+                    f"meteorology file {self.location} has {self.size} bytes, and is read to {stop}: it is not whole"
+                )
+            yield data
+
+    @staticmethod
+    def _whole(descriptor: int, start: int, stop: int) -> bytes:
+        """Return what there is of a range; one call gives no more than 2 GiB."""
+        pieces = []
+        while start < stop and (piece := os.pread(descriptor, stop - start, start)):
+            pieces.append(piece)
+            start += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _path(location: str) -> UPath:
-    options: dict[str, Any] = {"anon": True} if location.startswith("s3://noaa-") else {}
-    return UPath(location, **options) if "://" in location else UPath(Path(location).expanduser())
+class _Elsewhere:
+    """A file of another machine, whose errors are those of meteorology."""
+
+    is_local = False
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
+        self.name = file.name
+        self.location = file.location
+        self.size = file.known.size
+        self.state = file.known.version
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield the bytes of each range, in the order given; see :class:`MeteorologyFile`."""
+        with _explained("file"):
+            yield from self._file.read(ranges)
+
+
+def _open_local(path: Path) -> LocalFile | None:
+    try:
+        return LocalFile(path) if path.is_file() else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MeteorologyError(
+            f"meteorology file {path} cannot be read: {error.strerror}; check who may read it"
+        ) from error
+
+
+def _open_remote(location: str) -> _Elsewhere | None:
+    from stilt_dagster.resources.remote.files import open_remote  # slow to import, and not for directories
+
+    with _explained("file"):
+        found = open_remote(location, anonymous=_is_public(location))
+        return None if found is None else _Elsewhere(found)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Say of what cannot be read that it is meteorology."""
+    try:
+        yield
+    except StoreError as error:
+        raise MeteorologyError(f"meteorology {what}: {error}; or set STILT_MET to a place that has it") from error
+
+
+def _is_public(location: str) -> bool:
+    """Return whether a bucket is one of NOAA's, which anyone reads without credentials."""
+    return location.startswith("s3://noaa-")
+
+
+def _local(location: str) -> Path | None:
+    """Return a location of this machine, or None if it is elsewhere."""
+    scheme, separator, rest = location.partition("://")
+    if separator and scheme != "file":
+        return None
+    return Path(rest if separator else location).expanduser()
+
+
+def _state_of(known: os.stat_result) -> str:
+    return f"{known.st_mtime_ns}-{known.st_size}-{known.st_ino}"

@@ -51,7 +51,7 @@ from stilt_dagster.settings import store_url
 
 os.makedirs(os.environ["DAGSTER_HOME"], exist_ok=True)
 instance, store = dg.DagsterInstance.get(), StoreResource(url=store_url()).store
-scene = demo_scene(Path(store.root.path) / "demo_meteorology")
+scene = demo_scene(Path(store.root) / "demo_meteorology")
 register_scene(instance, store, scene, replace=True)
 defs.resolve_job_def("prepare").execute_in_process(instance=instance, partition_key=scene.id)
 code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer("stilt_dagster.definitions", "defs"))
