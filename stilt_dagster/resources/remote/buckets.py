@@ -247,10 +247,6 @@ class BucketObjects:
                 return request()
             except (refusals.AlreadyExistsError, refusals.PreconditionError):
                 raise
-            except (refusals.PermissionDeniedError, refusals.UnauthenticatedError) as error:
-                raise StoreError(
-                    f"{doing}: permission denied: give what runs this access to {self._bucket}, and its credentials"
-                ) from error
             except refusals.BaseError as error:
                 raise self._explained(action, url, str(error)) from error
 
@@ -263,6 +259,10 @@ class BucketObjects:
         if _NO_CREDENTIALS.search(text):
             return StoreError(
                 f"{doing}: no credentials: set the provider's variables (AWS_*, AZURE_*), or run where a role is bound"
+            )
+        if status in (401, 403):
+            return StoreError(
+                f"{doing}: permission denied: give what runs this access to {self._bucket}, and its credentials"
             )
         if status == 404 and action == "list":
             return self._no_bucket(action, url)
