@@ -69,7 +69,7 @@ class RangeCache:
 
     def _home(self, location: str, state: str) -> Path:
         name = hashlib.sha256(f"{location}\n{state}".encode()).hexdigest()
-        return self._directory / name[:2] / name[2:34]
+        return self._directory / name[:32]
 
     def get(self, location: str, state: str, start: int, stop: int) -> bytes | None:
         """Return bytes of one state of a file, or None if they are not all in one entry."""
