@@ -23,7 +23,8 @@ from stilt_dagster.io_managers import (
 )
 from stilt_dagster.jobs import JOBS
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
-from stilt_dagster.settings import meteorology_root, store_url
+from stilt_dagster.science.validation import trust_hosts
+from stilt_dagster.settings import meteorology_root, store_url, trusts
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -34,6 +35,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     resource_overrides : mapping, optional
         Resources to use in place of these, by name.
     """
+    trust_hosts(trusts)
     store = StoreResource(url=store_url())
     resources: dict[str, Any] = {
         "store": store,

@@ -1,9 +1,11 @@
-"""The environment variables that are read: ``STILT_STORE``, ``STILT_MET``, and of a deployment two more."""
+"""The environment variables that are read: ``STILT_STORE``, ``STILT_MET``, and some that fewer people set."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stilt_dagster.science.errors import StoreError
 
@@ -16,6 +18,50 @@ def store_url() -> str:
 def meteorology_root() -> str:
     """Return where meteorology archives are: ``STILT_MET``; empty for NOAA's public ones."""
     return _located(os.environ.get("STILT_MET") or "")
+
+
+def trusted_hosts() -> frozenset[str]:
+    """Return the hosts, ``host`` or ``host:port``, that may be private and speak http://: ``STILT_TRUSTED_HOSTS``."""
+    names = os.environ.get("STILT_TRUSTED_HOSTS", "").split(",")
+    return frozenset(name.strip().lower() for name in names if name.strip())
+
+
+def is_trusted(host: str, port: int) -> bool:
+    """Return whether the operator trusts a host, on that port or on any."""
+    named = f"[{host.lower()}]" if ":" in host else host.lower()
+    return not trusted_hosts().isdisjoint({named, f"{named}:{port}"})
+
+
+def trusts(url: str) -> bool:
+    """Return whether the operator trusts the host of an http:// URL."""
+    try:
+        parts = urlsplit(url)
+        return is_trusted(parts.hostname or "", parts.port or 80)
+    except ValueError:
+        return False
+
+
+def range_cache() -> tuple[Path, int]:
+    """Return where bytes of remote files are kept (``STILT_CACHE``), and how many (``STILT_CACHE_GB``; 0: none).
+
+    By default that is a directory of this user among the system's temporary files, and 10 GB.
+    """
+    place = os.environ.get("STILT_CACHE") or f"{tempfile.gettempdir()}/stilt-dagster-cache-{os.getuid()}"
+    text = os.environ.get("STILT_CACHE_GB") or "10"
+    try:
+        size = float(text)
+        if not 0 <= size < 1e6:
+            raise ValueError
+    except ValueError:
+        raise StoreError(f"STILT_CACHE_GB must be a number of gigabytes, 0 for no cache (got {text!r})") from None
+    return Path(place).expanduser(), int(size * 1e9)
+
+
+def names_s3_place() -> bool:
+    """Return whether the environment says where S3's buckets are: an endpoint, or a region."""
+    return any(
+        os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
 
 
 def is_automatic() -> bool:

@@ -39,11 +39,11 @@ def background(
         if settings is None:
             yield dg.Output(None, metadata={"background": "the scene names no field"})
             return
-        found = meteorology_archive.open(scratch / "sources").fetch([settings.uri])
+        found = meteorology_archive.open().fetch([settings.uri], scratch)
         if found is None:
             raise BackgroundError(f"background {settings.uri} does not exist: put it there, or correct the spec")
         window = Window.of(scene.spec.receptor_list, scene.spec.transport.n_hours)
-        field = open_field(found.path, settings, window.first, window.last)
+        field = open_field(found, settings, window.first, window.last)
         table = sample_background(scene.spec, scene.batches, scene.trajectories, field)
         values = table.column("background").to_numpy()
         version = scene.versions.background

@@ -38,7 +38,7 @@ def meteorology_aggregate(
         path = scratch / "aggregate.arl"
         description = build_aggregate(
             scene,
-            meteorology_archive.open(scratch / "sources"),
+            meteorology_archive.open(),
             path,
             forecasts=bool(transport_engine.exe_dir),
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stilt_dagster.cli import jacobian, machine, retrievals, scene, scene_results
+from stilt_dagster.settings import trusted_hosts, trusts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,10 @@ def options(
     ] = False,
 ) -> None:
     """Run STILT for whole satellite scenes."""
+    if trusted_hosts():  # else nothing is to be said, and what parses specs need not be imported yet
+        from stilt_dagster.science.validation import trust_hosts
+
+        trust_hosts(trusts)
 
 
 scene_results.add_to(scene.app)

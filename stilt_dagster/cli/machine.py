@@ -80,7 +80,7 @@ def demo(as_json: AsJson = False) -> None:
             raise UserError(
                 f"the demo keeps its meteorology in the store, which must be a directory (got {store.root})"
             )
-        scene = demo_scene(Path(store.root.path) / "demo_meteorology")
+        scene = demo_scene(Path(store.root) / "demo_meteorology")
         register_scene(instance, store, scene, replace=True)
         status = run_scene(
             instance, open_scene(store, scene.id), lambda: defs, report=no_output if as_json else to_stderr

@@ -26,4 +26,4 @@ class ShardsIOManager(dg.ConfigurableIOManager):
         return self._place(context, context.asset_key)
 
     def _place(self, context: dg.InputContext | dg.OutputContext, asset: dg.AssetKey) -> str:
-        return str(self.store.store.root / asset.path[-1] / scene_of(context))
+        return f"{self.store.store.root}/{asset.path[-1]}/{scene_of(context)}"

@@ -111,7 +111,7 @@ def _meteorology(meteorology_root: Callable[[], str]) -> Finding:
             return Finding(
                 "meteorology", True, "STILT_MET is not set: sources are NOAA's public archives, if reachable"
             )
-        names = FileArchive(root, Path(tempfile.gettempdir())).names(root)
+        names = FileArchive(root).names(root)
         return Finding("meteorology", True, f"{root}, {len(names)} entries")
     except UserError as error:
         return Finding("meteorology", False, str(error), "set STILT_MET to a directory or bucket URL of ARL archives")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -31,9 +30,9 @@ class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     root: str = ""
 
-    def open(self, cache: Path | None = None) -> FileArchive:
-        """Return the archive; remote files are copied below *cache*."""
-        return FileArchive(self.root, cache or Path(tempfile.gettempdir()))
+    def open(self) -> FileArchive:
+        """Return the archive."""
+        return FileArchive(self.root)
 
 
 class TransportEngine(dg.ConfigurableResource):  # type: ignore[type-arg]

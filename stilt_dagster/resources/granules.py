@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from upath import UPath
-
-from stilt_dagster.science.errors import RetrievalError, UnreadableError, UserError
+from stilt_dagster.science.errors import RetrievalError, StoreError, UnreadableError, UserError
 
 _PAGE = 1000
 
@@ -46,21 +42,22 @@ class GranuleFolder:
     Parameters
     ----------
     uri : str
-        A directory, ``gs://bucket/prefix``, or ``s3://bucket/prefix``, which is read anonymously.
+        A directory, ``gs://bucket/prefix``, ``az://container/prefix``, or ``s3://bucket/prefix``, which is read
+        anonymously.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
         self._scheme = uri.partition("://")[0] if "://" in uri else ""
-        if self._scheme not in ("", "gs", "s3", "file"):
-            raise RetrievalError(f"{uri}: granules are read from a directory, gs:// or s3://")
+        if self._scheme not in ("", "gs", "s3", "az", "file"):
+            raise RetrievalError(f"{uri}: granules are read from a directory, gs://, s3:// or az://")
         bucket, _, prefix = self.uri.partition("://")[2].partition("/")
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
 
     @property
     def is_remote(self) -> bool:
         """Whether files are copied here to be read."""
-        return self._scheme in ("gs", "s3")
+        return self._scheme in ("gs", "s3", "az")
 
     def list(self, pattern: str = "*", after: str = "") -> Iterator[Listed]:
         """Yield the files whose names match and whose keys come after one, in the order of keys.
@@ -86,8 +83,12 @@ class GranuleFolder:
             for blob in blobs:
                 key, changed = blob.name.removeprefix(self._prefix), blob.updated.timestamp()
                 yield Listed(key, changed, str(blob.generation), blob.size or 0)
-        elif self._scheme == "s3":
-            yield from self._listed_s3(after)
+        elif self._scheme in ("s3", "az"):
+            from stilt_dagster.resources.remote.buckets import BucketObjects
+
+            objects = BucketObjects(self._scheme, self._bucket, self._prefix.rstrip("/"), anonymous=True)
+            for key, changed, known in objects.walk(after):
+                yield Listed(key, changed, f'"{known.version}"-{known.size}', known.size)
         else:
             root = Path(self.uri.removeprefix("file://")).expanduser()
             if not root.is_dir():
@@ -99,20 +100,6 @@ class GranuleFolder:
                 # A rename keeps the time of writing, and sets the other.
                 modified = max(known.st_mtime, known.st_ctime)
                 yield Listed(key, modified, f"{known.st_mtime_ns}-{known.st_size}", known.st_size)
-
-    def _listed_s3(self, after: str) -> Iterator[Listed]:
-        client, token = UPath(f"s3://{self._bucket}", anon=True).fs, None
-        while True:
-            more: dict[str, Any] = {"ContinuationToken": token} if token else {}
-            if after:
-                more["StartAfter"] = self._prefix + after
-            page = client.call_s3("list_objects_v2", Bucket=self._bucket, Prefix=self._prefix, MaxKeys=_PAGE, **more)
-            for item in page.get("Contents", ()):
-                key = item["Key"].removeprefix(self._prefix)
-                yield Listed(key, item["LastModified"].timestamp(), f"{item['ETag']}-{item['Size']}", item["Size"])
-            token = page.get("NextContinuationToken")
-            if not token:
-                return
 
     def path_of(self, key: str) -> str:
         """Return the path or URL of a file."""
@@ -132,26 +119,18 @@ def fetch(uri: str, directory: Path) -> Path:
         if not path.is_file():
             raise UnreadableError(f"{path} does not exist")
         return path
+    if uri.startswith("file://"):
+        return fetch(uri.removeprefix("file://"), directory)
+    from stilt_dagster.resources.remote.files import SPAN, open_remote  # slow to import, and not for directories
+
     with _explained("read", uri):
-        copy = directory / uri.rsplit("/", 1)[-1]
-        if uri.startswith("gs://"):
-            from google.api_core.exceptions import NotFound
-
-            from stilt_dagster.resources.gcs import client  # slow to import, and needed for nothing else
-
-            bucket, _, name = uri.removeprefix("gs://").partition("/")
-            try:
-                client().bucket(bucket).blob(name).download_to_filename(str(copy))
-            except NotFound:
-                raise UnreadableError(f"{uri} does not exist") from None
-            return copy
-        options: dict[str, Any] = {"anon": True} if uri.startswith("s3://") else {}
-        source = UPath(uri, **options)
-        try:
-            with source.open("rb") as remote, copy.open("wb") as local:
-                shutil.copyfileobj(remote, local, 8 << 20)
-        except FileNotFoundError:
-            raise UnreadableError(f"{uri} does not exist") from None
+        found = open_remote(uri, anonymous=uri.startswith("s3://"))
+        if found is None:
+            raise UnreadableError(f"{uri} does not exist")
+        copy, size = directory / found.name, found.known.size
+        with copy.open("wb") as local:
+            for data in found.read([(a, min(a + SPAN, size)) for a in range(0, size, SPAN)]):
+                local.write(data)
         return copy
 
 
@@ -160,9 +139,11 @@ def _explained(action: str, uri: str) -> Iterator[None]:
     """Turn what a client of some store raises into one line."""
     try:
         yield
+    except StoreError as error:
+        raise UnreadableError(str(error)) from error
     except (UserError, GeneratorExit):
         raise
-    except Exception as error:  # clients of object stores raise their own kinds
+    except Exception as error:  # Google's client raises its own kinds
         what = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableError(f"cannot {action} {uri}: {what}; check that it is there, and who may read it") from error
 

@@ -1,90 +1,100 @@
 """Where meteorology files come from: ``STILT_MET``, a directory a scene names, or NOAA's public archives."""
 
-import shutil
-import time
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from errno import ENOSPC
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from upath import UPath
-
-from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.archive import LocalFile
+from stilt_dagster.science.errors import MeteorologyError, StoreError
+from stilt_dagster.science.meteorology.archive import LocalFile, MeteorologyFile
 from stilt_dagster.science.meteorology.sources import public_root
 
+if TYPE_CHECKING:
+    from stilt_dagster.resources.remote.files import RemoteFile
 
-@dataclass(frozen=True)
-class ArchiveFile:
-    path: Path
-    name: str
-
-
-#: Seconds before a copy that broke off is tried again.
-_WAITS = (1.0, 5.0, 20.0)
+_COPIED = 32 << 20
 
 
 class FileArchive:
-    """Files of a directory or bucket, copied to this machine where they are elsewhere.
+    """Files of a directory, a bucket or a web server, read by ranges.
 
     Parameters
     ----------
     root : str
-        Directory or bucket URL holding archives as NOAA ARL lays them out; empty for NOAA's public ones.
-    cache : Path
-        Where copies go.
+        Where archives are, laid out as NOAA ARL does: a directory, or a URL of gs://, s3://, az:// or https://; empty
+        for NOAA's public ones.
     """
 
-    def __init__(self, root: str, cache: Path) -> None:
+    def __init__(self, root: str) -> None:
         self._root = root
-        self._cache = cache
 
     def names(self, directory: str) -> list[str]:
-        """Return the names of the files of a directory or bucket prefix.
+        """Return the names of the files of a directory or bucket prefix, or of a web server's index page.
 
         Raises
         ------
         MeteorologyError
             If it cannot be listed.
         """
-        try:
-            return sorted(p.name for p in _path(directory).iterdir())
-        except FileNotFoundError:
-            raise MeteorologyError(f"meteorology directory {directory} does not exist") from None
-        except (OSError, ImportError, ValueError) as error:
-            raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
+        path = _local(directory)
+        if path is not None:
+            try:
+                return sorted(p.name for p in path.iterdir())
+            except FileNotFoundError:
+                raise MeteorologyError(f"meteorology directory {directory} does not exist") from None
+            except OSError as error:
+                raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
+        from stilt_dagster.resources.remote.files import list_remote  # slow to import, and not for directories
+
+        with _explained("directory"):
+            found = list_remote(directory, anonymous=_is_public(directory))
+        if not found:
+            raise MeteorologyError(f"meteorology directory {directory} does not exist, or is empty: correct it")
+        return found
 
     def has(self, locations: Sequence[str]) -> bool:
         """Return whether a file is at one of the locations; of what is elsewhere, that it may be."""
-        paths = [_path(self._absolute(location)) for location in locations]
-        return any(p.protocol not in ("", "file", "local") or p.exists() for p in paths)
+        paths = [_local(self._absolute(location)) for location in locations]
+        return any(path is None or path.exists() for path in paths)
 
-    def open(self, locations):
-        """Return the first location that exists, or None."""
-        fetched = self.fetch(locations)
-        return None if fetched is None else LocalFile(fetched.path)
+    def open(self, locations: Sequence[str]) -> MeteorologyFile | None:
+        """Return the first location that exists, in its present state, or None.
 
-    def fetch(self, locations: Sequence[str]) -> ArchiveFile | None:
-        """Return the first location that exists, copied here if it is elsewhere, or None."""
-        for location in locations:
-            path = _path(self._absolute(location))
-            try:
-                if not path.exists():
-                    continue
-                return ArchiveFile(self._here(path), path.name)
-            except (OSError, ImportError, ValueError) as error:
-                raise MeteorologyError(
-                    f"meteorology file {path} cannot be read: {error or type(error).__name__}; "
-                    "check the network, or set STILT_MET to a directory that has it"
-                ) from error
-            except Exception as error:  # clients of object stores raise their own kinds
-                raise MeteorologyError(
-                    f"meteorology file {path} cannot be reached ({type(error).__name__}): "
-                    "set STILT_MET to a directory that has it"
-                ) from error
+        Raises
+        ------
+        MeteorologyError
+            If a location cannot be reached, or may not be read.
+        """
+        for location in map(self._absolute, locations):
+            path = _local(location)
+            found = _open_remote(location) if path is None else LocalFile(path) if path.is_file() else None
+            if found is not None:
+                return found
         return None
+
+    def fetch(self, locations: Sequence[str], directory: Path) -> Path | None:
+        """Return the first location that exists, copied whole to a directory if it is elsewhere, or None.
+
+        Raises
+        ------
+        MeteorologyError
+            If a location cannot be reached, or may not be read.
+        """
+        found = self.open(locations)
+        if found is None or found.is_local:
+            return None if found is None else Path(found.location)
+        copy = directory / found.name
+        try:
+            with copy.open("wb") as file:
+                for data in found.read([(a, min(a + _COPIED, found.size)) for a in range(0, found.size, _COPIED)]):
+                    file.write(data)
+        except OSError as error:
+            raise MeteorologyError(
+                f"meteorology file {found.location} cannot be copied to {copy}: {error.strerror}; make space"
+            ) from error
+        return copy
 
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):
@@ -92,45 +102,50 @@ class FileArchive:
         root = self._root or public_root(location)
         return f"{root.rstrip('/')}/{location}"
 
-    def _here(self, path: UPath) -> Path:
-        if path.protocol in ("", "file", "local"):
-            return Path(path.path)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        copy = self._cache / path.name
-        if not copy.exists():
-            part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-            try:
-                _copy(path, part)
-                part.replace(copy)
-            finally:
-                part.unlink(missing_ok=True)
-        return copy
+
+class _Elsewhere:
+    """A file of another machine, whose errors are those of meteorology."""
+
+    is_local = False
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
+        self.name = file.name
+        self.location = file.location
+        self.size = file.known.size
+        self.state = file.known.version
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield the bytes of each range, in the order given; see :class:`MeteorologyFile`."""
+        with _explained("file"):
+            yield from self._file.read(ranges)
 
 
-def _copy(source: UPath, target: Path) -> None:
-    """Copy a file here, whole, trying again what a network may do better the next time.
+def _open_remote(location: str) -> _Elsewhere | None:
+    from stilt_dagster.resources.remote.files import open_remote  # slow to import, and not for directories
 
-    Raises
-    ------
-    OSError
-        If it cannot be had, or does not arrive whole.
-    """
-    for wait in (*_WAITS, None):
-        try:
-            size = source.stat().st_size
-            with source.open("rb") as remote, target.open("wb") as local:
-                shutil.copyfileobj(remote, local, 8 << 20)
-                arrived = local.tell()
-            if size not in (0, None, arrived):  # some servers do not say
-                raise ConnectionError(f"{arrived} bytes of {size} arrived")
-            return
-        except Exception as error:  # clients of object stores raise their own kinds
-            lasting = isinstance(error, (FileNotFoundError, PermissionError)) or getattr(error, "errno", None) == ENOSPC
-            if wait is None or lasting:
-                raise
-            time.sleep(wait)
+    with _explained("file"):
+        found = open_remote(location, anonymous=_is_public(location))
+        return None if found is None else _Elsewhere(found)
 
 
-def _path(location: str) -> UPath:
-    options: dict[str, Any] = {"anon": True} if location.startswith("s3://noaa-") else {}
-    return UPath(location, **options) if "://" in location else UPath(Path(location).expanduser())
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Say of what cannot be read that it is meteorology."""
+    try:
+        yield
+    except StoreError as error:
+        raise MeteorologyError(f"meteorology {what}: {error}; or set STILT_MET to a place that has it") from error
+
+
+def _is_public(location: str) -> bool:
+    """Return whether a bucket is one of those that anyone reads without credentials."""
+    return location.startswith(("s3://noaa-", "gs://high-resolution-rapid-refresh/"))
+
+
+def _local(location: str) -> Path | None:
+    """Return a location of this machine, or None if it is elsewhere."""
+    scheme, separator, rest = location.partition("://")
+    if separator and scheme != "file":
+        return None
+    return Path(rest if separator else location).expanduser()

@@ -22,8 +22,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upath import UPath
-
 from stilt_dagster.resources.folders import Directory, Folder
 from stilt_dagster.science.errors import SceneError, StoreError
 from stilt_dagster.science.scratch import scratch_directory
@@ -51,18 +49,21 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self.root = UPath(url) if "://" in url else UPath(Path(url).expanduser().resolve())
-        except (ValueError, ImportError) as error:
-            raise StoreError(f"STILT_STORE {url!r} is not a directory or a bucket URL: {error}") from error
-        self._bucket, _, self._prefix = str(self.root.path).strip("/").partition("/")
-        if not (self.is_local or self._bucket):
+        scheme, separator, rest = url.partition("://")
+        self.directory: Path | None = None
+        if not separator or scheme == "file":
+            self.directory = Path(rest if separator else url).expanduser().resolve()
+        elif scheme not in ("gs", "s3", "az", "memory"):
+            raise StoreError(f"STILT_STORE {url!r} is not a directory, or a URL of gs://, s3:// or az://")
+        elif not rest.strip("/"):
             raise StoreError(f"STILT_STORE {url!r} names no bucket")
+        #: The directory, or the bucket and prefix, without a slash at its end.
+        self.root = str(self.directory or url.rstrip("/"))
 
     @property
     def is_local(self) -> bool:
         """Whether the store is a directory of this machine."""
-        return self.root.protocol in ("", "file", "local")
+        return self.directory is not None
 
     def folder(self, *parts: str) -> Folder:
         """Return a folder of the store.
@@ -75,24 +76,18 @@ class Store:
         for part in parts:
             if not SCENE_ID.fullmatch(part):
                 raise StoreError(f"{part!r} is not the name of a scene, shard or asset")
-        if self.is_local:
-            return Directory(Path(self.root.path).joinpath(*parts))
+        if self.directory is not None:
+            return Directory(self.directory.joinpath(*parts))
+        # Slow to import, and not for directories.
+        from stilt_dagster.resources.object_folders import ObjectFolder
+        from stilt_dagster.resources.remote.buckets import objects_at
+
         # The folders below a scene's hold its parts alone; those above a file of every scene, or of every content.
-        listed = len(parts) > 2
-        from stilt_dagster.resources.object_folders import ObjectFolder  # slow to import, and not for directories
-
-        if self.root.protocol in ("gs", "gcs"):
-            from stilt_dagster.resources.gcs import GcsObjects
-
-            prefix = "/".join(filter(None, (self._prefix, *parts)))
-            return ObjectFolder(GcsObjects(self._bucket, prefix), listed=listed)
-        from stilt_dagster.resources.fsspec_objects import FsspecObjects
-
-        return ObjectFolder(FsspecObjects(self.root.joinpath(*parts)), listed=listed)
+        return ObjectFolder(objects_at("/".join((self.root, *parts))), listed=len(parts) > 2)
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give a directory to prepare files in; on a local store's own disk, so that putting them is a rename."""
-        return scratch_directory(Path(self.root.path) / ".scratch" if self.is_local else None)
+        return scratch_directory(self.directory / ".scratch" if self.directory else None)
 
     def scenes(self) -> list[str]:
         """Return the ids of all registered scenes, sorted."""
@@ -137,7 +132,7 @@ class Store:
         """Return the scene of a stored spec; the last few stay parsed, since each step of a run asks anew."""
         from stilt_dagster.science.scenes.loading import scene_from_json
 
-        known = (str(self.root), scene, text)
+        known = (self.root, scene, text)
         with _PARSING:
             if known not in _PARSED:
                 try:

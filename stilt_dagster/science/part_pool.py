@@ -47,7 +47,7 @@ class Part(Protocol):
         """Drop what was written."""
 
 
-def prefetch(use: Callable[[S], T], items: Iterable[S]) -> Generator[tuple[S, T], None, None]:
+def prefetch(use: Callable[[S], T], items: Iterable[S], threads: int = TRANSFERS) -> Generator[tuple[S, T], None, None]:
     """Yield each item and what *use* returns for it, in order, a few being worked on ahead in threads.
 
     Raises
@@ -55,12 +55,12 @@ def prefetch(use: Callable[[S], T], items: Iterable[S]) -> Generator[tuple[S, T]
     Exception
         What *use* raised, at the item it was raised for.
     """
-    pool = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="stilt-prefetch")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="stilt-prefetch")
     waiting: deque[tuple[S, Future[T]]] = deque()
     source = iter(items)
     try:
         while True:
-            for item in islice(source, TRANSFERS - len(waiting)):
+            for item in islice(source, threads - len(waiting)):
                 waiting.append((item, pool.submit(use, item)))
             if not waiting:
                 return

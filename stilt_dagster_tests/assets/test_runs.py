@@ -70,7 +70,7 @@ class Bench:
         return {k: v.value for k, v in records[0].asset_materialization.metadata.items()}
 
     def mtimes(self, kind: str, scene: Scene) -> dict[str, int]:
-        folder = Path(self.store.root.path) / kind / scene.id
+        folder = Path(self.store.root) / kind / scene.id
         return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("part-*")}
 
 
@@ -106,7 +106,7 @@ def test_a_scene_runs_and_a_second_run_redoes_nothing(bench: Bench) -> None:
 def test_rerun_all_redoes_everything_to_the_same_result(bench: Bench) -> None:
     scene = bench.scene()
     bench.run_all(scene)
-    path = Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc"
+    path = Path(bench.store.root) / "jacobian" / f"{scene.id}.nc"
     before, times = arrays(path), bench.mtimes("trajectories", scene)
     config = {"ops": {a: {"config": {"rerun": "all"}} for a in ("trajectories", "footprints")}}
     assert bench.run("simulate", scene, config).success
@@ -162,7 +162,7 @@ def test_failed_receptors_keep_their_rows_and_are_tried_again(bench: Bench) -> N
     status = scene_status(StoredScene.load(bench.store, scene.id, version))
     assert (status.outcomes["ok"], status.outcomes["failed"], status.outcomes["pending"]) == (4, 1, 0)
     assert [(o.receptor, o.reason) for o in status.failures] == [("202307150920_-90_40_1", "MET_COVERAGE")]
-    rows = arrays(Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc")
+    rows = arrays(Path(bench.store.root) / "jacobian" / f"{scene.id}.nc")
     assert rows["status"].tolist() == [0, 0, 0, 0, 2]
     assert np.diff(rows["indptr"])[-1] == 0
     shown = bench.metadata("trajectories", f"{scene.id}|00")
@@ -194,7 +194,7 @@ def test_a_receptor_that_feels_nothing_is_empty_not_failed(bench: Bench) -> None
     bench.run_all(scene)
     status = scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version))
     assert (status.outcomes["empty"], status.outcomes["ok"]) == (9, 0)
-    rows = arrays(Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc")
+    rows = arrays(Path(bench.store.root) / "jacobian" / f"{scene.id}.nc")
     assert rows["status"].tolist() == [1] * 9
     assert rows["indptr"].tolist() == [0] * 10
     assert rows["outside_fraction"].tolist() == [1.0] * 9
@@ -243,9 +243,9 @@ def test_scenes_are_registered_from_the_ui_too(bench: Bench) -> None:
 def test_damaged_parts_are_made_anew(bench: Bench) -> None:
     scene = bench.scene()
     bench.run_all(scene)
-    path = Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc"
+    path = Path(bench.store.root) / "jacobian" / f"{scene.id}.nc"
     before = arrays(path)
-    folder = Path(bench.store.root.path)
+    folder = Path(bench.store.root)
     for kind, ending in (("trajectories", "parquet"), ("footprints", "nc")):
         part = sorted((folder / kind / scene.id).rglob(f"*.{ending}"))[0]
         part.write_bytes(part.read_bytes()[:1000])
@@ -258,9 +258,9 @@ def test_damaged_parts_are_made_anew(bench: Bench) -> None:
 def test_a_part_damaged_inside_is_removed_and_made_anew(bench: Bench) -> None:
     scene = bench.scene()
     bench.run_all(scene)
-    path = Path(bench.store.root.path) / "jacobian" / f"{scene.id}.nc"
+    path = Path(bench.store.root) / "jacobian" / f"{scene.id}.nc"
     before = arrays(path)
-    folder = Path(bench.store.root.path)
+    folder = Path(bench.store.root)
     part = sorted((folder / "trajectories" / scene.id).rglob("*.parquet"))[0]
     data = bytearray(part.read_bytes())
     footer = int.from_bytes(data[-8:-4], "little") + 8

@@ -51,7 +51,7 @@ from stilt_dagster.settings import store_url
 
 os.makedirs(os.environ["DAGSTER_HOME"], exist_ok=True)
 instance, store = dg.DagsterInstance.get(), StoreResource(url=store_url()).store
-scene = demo_scene(Path(store.root.path) / "demo_meteorology")
+scene = demo_scene(Path(store.root) / "demo_meteorology")
 register_scene(instance, store, scene, replace=True)
 defs.resolve_job_def("prepare").execute_in_process(instance=instance, partition_key=scene.id)
 code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer("stilt_dagster.definitions", "defs"))
@@ -68,17 +68,17 @@ import dagster as dg
 print(dg.DagsterInstance.get().get_runs(limit=1)[0].status.value)
 """
 
-#: Imports all of ours, and what Dagster and fsspec load by name; makes the clients whose data is cut down.
+#: Imports all of ours, and what Dagster loads by name; makes the clients of other machines.
 IMPORTS = """
 import importlib, pkgutil
-import botocore.session, kubernetes.client, stilt_dagster
+import kubernetes.client, obstore.store, stilt_dagster
 for module in pkgutil.walk_packages(stilt_dagster.__path__, "stilt_dagster."):
     importlib.import_module(module.name)
-for name in ("dagster_k8s.executor", "dagster_gcp.gcs", "dagster_postgres.storage", "psycopg2", "gcsfs", "s3fs",
+for name in ("dagster_k8s.executor", "dagster_gcp.gcs", "dagster_postgres.storage", "psycopg2",
              "h5netcdf", "netCDF4", "pyarrow.dataset", "pyarrow.parquet", "matplotlib.pyplot", "grpc_health.v1.health"):
     importlib.import_module(name)
-for service in ("s3", "sts", "sso", "sso-oidc"):
-    botocore.session.get_session().create_client(service, region_name="us-east-1")
+obstore.store.S3Store("bucket", region="us-east-1", skip_signature=True)
+obstore.store.AzureStore("container", account_name="some", skip_signature=True)
 kubernetes.client.BatchV1Api()
 """
 

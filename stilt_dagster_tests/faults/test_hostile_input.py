@@ -304,3 +304,51 @@ def test_a_spec_under_another_name_is_not_taken_for_it(finished: Project, tmp_pa
         assert json.loads(done.stdout)["scene"] == "other-20230715t0920"
     else:
         assert done.stderr.startswith("error: ")
+
+
+# -- places that a spec names ----------------------------------------------------------------------------------------
+
+
+def test_http_places_are_for_hosts_the_operator_trusts(
+    project: Project, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the scene nor a redirect decides; what is private stays refused for every other host."""
+    scene = project.scene_file(meteorology={"directory": "http://met.example:8000/hrrr"})
+    for trusted in ("", "met.example:80", "example", "notmet.example"):
+        monkeypatch.setenv("STILT_TRUSTED_HOSTS", trusted)
+        assert "must be a path, or begin with gs://" in refused("scene", "add", scene)
+    for trusted in ("met.example", "other, MET.example:8000"):
+        done = project.cli("scene", "add", scene, "--replace", STILT_TRUSTED_HOSTS=trusted)
+        assert "valley" in done.stdout
+    other = project.scene_file(meteorology={"directory": "http://169.254.169.254/computeMetadata/v1"})
+    assert "must be a path, or begin with gs://" in project.error(
+        "scene", "add", other, STILT_TRUSTED_HOSTS="met.example"
+    )
+    held = project.scene_file(meteorology={"directory": "http://user:word@met.example/x"})
+    assert "must not hold credentials" in project.error("scene", "add", held, STILT_TRUSTED_HOSTS="met.example")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("10.1.2.3", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00:ec2::254", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:a9fe:a9fe::1", False),
+        ("64:ff9b::808:808", True),
+    ],
+)
+def test_addresses_that_are_public(address: str, public: bool) -> None:
+    from stilt_dagster.resources.remote.hosts import is_public
+
+    assert is_public(address) is public

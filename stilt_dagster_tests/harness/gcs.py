@@ -196,7 +196,8 @@ class GcsProxy:
                         value = value.replace(f"127.0.0.1:{port}", proxy.url.removeprefix("http://"))
                     if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                         self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
+                length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+                self.send_header("Content-Length", length or str(len(data)))
                 self.end_headers()
                 if trick == "cut":
                     self.wfile.write(data[: len(data) // 2])
@@ -204,6 +205,6 @@ class GcsProxy:
                     return
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_one  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = handle_one  # noqa: N815
 
         return Handler

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from stilt_dagster_tests.harness.environments import python_with
 from stilt_dagster_tests.harness.processes import Process, free_ports, wait_for
@@ -50,3 +53,16 @@ class S3Server:
         except (OSError, urllib.error.URLError):
             return False
         return True
+
+
+def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Have this process's clients of S3 talk to a server, with some key."""
+    from stilt_dagster.resources.remote import buckets
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    buckets._client.cache_clear()
+    buckets._KNOWN.clear()

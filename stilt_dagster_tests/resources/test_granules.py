@@ -69,7 +69,7 @@ def test_a_bucket_of_s3_is_read_by_anyone(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_places_that_cannot_be_listed_are_told() -> None:
-    with pytest.raises(RetrievalError, match="directory, gs:// or s3://"):
+    with pytest.raises(RetrievalError, match="directory, gs://, s3:// or az://"):
         GranuleFolder("ftp://somewhere/x")
     with pytest.raises(RetrievalError, match="is not a directory"):
         list(GranuleFolder("/nowhere/at/all").list())

@@ -17,6 +17,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   "STILT_STORE" (printf "gs://%s/%s" .Values.store.bucket .Values.store.prefix)
   "STILT_BUCKET" .Values.store.bucket
   "STILT_MET" .Values.meteorology
+  "STILT_TRUSTED_HOSTS" (join "," .Values.trustedHosts)
+  "STILT_CACHE_GB" "0"
   "STILT_AUTOMATION" (ternary "on" "off" .Values.automation)
   "STILT_IMAGE" .Values.images.worker
   "STILT_NAMESPACE" .Release.Namespace

@@ -7,11 +7,9 @@ that a scan that was killed is completed by the next.
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import dagster as dg
 
@@ -265,7 +263,7 @@ def _register(
         columns, soundings
     )
     window = Window.of(scene.receptor_list, scene.transport.n_hours)
-    archive = FileArchive(meteorology_root(), Path(tempfile.gettempdir()))
+    archive = FileArchive(meteorology_root())
     box = scene_box(scene.receptor_list, scene.footprint.grid)
     require_available(scene.meteorology, box, window, archive)
     changed = registered is not None and bool(registered.differences(scene))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -67,7 +66,7 @@ class Archive(Protocol):
 
 
 class LocalFile:
-    """A file of this machine.
+    """One state of a file of this machine; held open, so that it stays what it is if another takes its name.
 
     Parameters
     ----------
@@ -77,41 +76,48 @@ class LocalFile:
     Raises
     ------
     MeteorologyError
-        If it cannot be read.
+        If it cannot be opened.
     """
 
     is_local = True
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name, self.location = path, path.name, str(path)
-        with self._readable():
-            self.size, self.state = self._known(path.stat())
+        self.name, self.location = path.name, str(path)
+        try:
+            self._file = path.open("rb", buffering=0)
+            known = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise MeteorologyError(
+                f"meteorology file {path} cannot be read: {error.strerror or error}; check who may read it"
+            ) from error
+        self.size, self.state = known.st_size, _state_of(known)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-        """Yield the bytes from each first to each last but one place.
+        """Yield the bytes from each first to each last but one place, in the order given.
 
         Raises
         ------
         MeteorologyError
-            If the file was replaced or ends before.
+            If the file was written to since it was opened, or cannot be read.
         """
-        with self._readable(), self.path.open("rb", buffering=0) as file:
-            for start, stop in ranges:
-                data = os.pread(file.fileno(), stop - start, start)
-                if len(data) != stop - start or self._known(os.fstat(file.fileno())) != (self.size, self.state):
-                    raise MeteorologyError(f"{self.location} was changed while it was read: run it again")
-                yield data
+        descriptor = self._file.fileno()
+        for start, stop in ranges:
+            try:
+                data = os.pread(descriptor, stop - start, start)
+                changed = _state_of(os.fstat(descriptor)) != self.state
+            except OSError as error:
+                raise MeteorologyError(
+                    f"meteorology file {self.location} cannot be read: {error.strerror}; check its disk"
+                ) from error
+            if changed or len(data) != stop - start:
+                raise MeteorologyError(
+                    f"meteorology file {self.location} changed while it was read: run it again once it is written"
+                )
+            yield data
 
-    @staticmethod
-    def _known(stat: os.stat_result) -> tuple[int, str]:
-        return stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise MeteorologyError(f"{self.location} cannot be read: {error.strerror or error}") from error
+def _state_of(known: os.stat_result) -> str:
+    return f"{known.st_mtime_ns}-{known.st_size}-{known.st_ino}"
 
 
 class CountedArchive:

@@ -36,7 +36,7 @@ def scene_on(directory: Path, **changes: Any) -> Scene:
 
 def build(scene: Scene, tmp_path: Path, root: str = "", **options: Any) -> tuple[Path, Description]:
     path = tmp_path / "aggregate.arl"
-    return path, build_aggregate(scene, FileArchive(root, tmp_path / "cache"), path, **options)
+    return path, build_aggregate(scene, FileArchive(root), path, **options)
 
 
 @pytest.fixture(scope="module")

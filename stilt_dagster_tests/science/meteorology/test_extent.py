@@ -186,17 +186,17 @@ def needs(**changes: Any) -> Needs:
 
 
 def test_a_budget_is_kept_by_giving_up_what_lies_upwind(header: arl.Header) -> None:
-    steps = [(header, list(header.times))]
-    wide = select(steps, needs(), Limits())
+    steps, scene = [(header, list(header.times))], needs(box=(-113.0, 39.0, -111.0, 42.0))
+    wide = select(steps, scene, Limits())
     size = area(wide.selection.window)
     records = sum(n_records(step, wide.selection.n_levels) for step in header.steps)
-    narrow = select(steps, needs(), Limits(max_bytes=int(0.93 * size * records)))
-    least = select(steps, needs(), Limits(margin=0.3))
+    narrow = select(steps, scene, Limits(max_bytes=int(0.93 * size * records)))
+    least = select(steps, scene, Limits(margin=0.3))
     assert area(least.selection.window) <= area(narrow.selection.window) < size
     assert "to keep to" in narrow.crop
     assert "to keep to" not in wide.crop
     with pytest.raises(MeteorologyError, match=r"raise meteorology.max_bytes"):
-        select(steps, needs(), Limits(max_bytes=10_000))
+        select(steps, scene, Limits(max_bytes=10_000))
 
 
 def area(window: arl.Window | None) -> int:

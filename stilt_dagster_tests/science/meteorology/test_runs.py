@@ -25,8 +25,8 @@ from stilt_dagster_tests.conftest import SCENE, deep_merge
 class RecordingArchive(FileArchive):
     """An archive that keeps the names of the files it was asked for."""
 
-    def __init__(self, root: Path, cache: Path) -> None:
-        super().__init__(str(root), cache)
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root))
         self.fetched: list[str] = []
 
     def open(self, locations: Sequence[str]) -> MeteorologyFile | None:
@@ -68,7 +68,7 @@ def build(
         "meteorology": meteorology,
     }
     scene = make_scene(deep_merge({k: v for k, v in SCENE.items() if k != "meteorology"}, changes), "test")
-    archive, path = RecordingArchive(archives, tmp_path / "cache"), tmp_path / "aggregate.arl"
+    archive, path = RecordingArchive(archives), tmp_path / "aggregate.arl"
     made = build_aggregate(scene, archive, path)
     assert [f"{t:%Y-%m-%dT%H:%MZ}" for t in arl.read_header(path).times] == made.times
     if run:

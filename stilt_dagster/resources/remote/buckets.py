@@ -1,0 +1,300 @@
+"""Buckets: Google's through its own client, S3 and what speaks it, Azure and memory through obstore.
+
+Google's stays with its own client since its XML interface, which obstore speaks, lists no generations and no checksums,
+and takes no checksum of what is written (docs/decisions.md, 12).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, BinaryIO, TypeVar
+
+import obstore
+from obstore import exceptions as refusals
+from obstore.store import AzureStore, MemoryStore, S3Store
+
+from stilt_dagster.resources.object_folders import ObjectChanged, Objects, ObjectState
+from stilt_dagster.resources.remote.retries import Again, persist
+from stilt_dagster.science.errors import StoreError, StoreUnavailable
+from stilt_dagster.settings import names_s3_place
+
+T = TypeVar("T")
+
+#: Schemes of URLs that are buckets.
+BUCKETS = ("gs", "s3", "az", "memory")
+
+#: Bytes up to which an object is one request, under a precondition; larger ones are sent in pieces, without.
+_ONE_REQUEST = 64 << 20
+
+#: Bytes of a piece, and how many are under way.
+_PIECE, _PIECES = 16 << 20, 4
+
+#: http:// is what MinIO and emulators speak; the endpoint is the operator's. Trying again is ours alone: credentials
+#: that are not there would be asked of the machine's metadata for as long as everything else.
+_CLIENT: dict[str, Any] = {
+    "client_options": {"allow_http": True, "connect_timeout": "10s", "read_timeout": "60s", "timeout": "600s"},
+    "retry_config": {"max_retries": 0},
+}
+
+
+def objects_at(url: str, *, anonymous: bool = False) -> Objects:
+    """Return the objects of a bucket's prefix.
+
+    Parameters
+    ----------
+    url : str
+        Such as ``s3://bucket/prefix``.
+    anonymous : bool, optional
+        Ask without credentials, where S3 is asked.
+
+    Raises
+    ------
+    StoreError
+        If it names no bucket, or what the environment says of its kind cannot be used.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.strip("/").partition("/")
+    if scheme not in BUCKETS or not bucket:
+        raise StoreError(f"{url!r} names no bucket: write it as gs://, s3:// or az://BUCKET/PREFIX")
+    if scheme == "gs":
+        from stilt_dagster.resources.gcs import GcsObjects  # slow to import, and not for others
+
+        return GcsObjects(bucket, prefix)
+    return BucketObjects(scheme, bucket, prefix, anonymous=anonymous)
+
+
+@cache
+def _client(scheme: str, bucket: str, anonymous: bool) -> S3Store | AzureStore | MemoryStore:
+    """Return this process's client of a bucket, set up by its environment."""
+    if scheme == "memory":
+        return MemoryStore()
+    try:
+        if scheme == "az":
+            return AzureStore(bucket, **_CLIENT)
+        more: dict[str, Any] = {"skip_signature": True} if anonymous else {}
+        if not names_s3_place():
+            more["region"] = _region(bucket)
+        return S3Store(bucket, **more, **_CLIENT)
+    except refusals.BaseError as error:
+        raise StoreError(
+            f"{scheme}://{bucket} cannot be used: {_first_line(error)}; set the provider's variables (AWS_*, AZURE_*)"
+        ) from error
+
+
+def _region(bucket: str) -> str:
+    """Return where a bucket of AWS is, which it tells anyone; requests elsewhere are refused."""
+    import requests
+
+    if bucket.startswith("noaa-") or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        return "us-east-1"
+    try:
+        answer = requests.head(f"https://s3.amazonaws.com/{bucket}", timeout=(10, 10), allow_redirects=False)
+    except requests.RequestException:
+        return "us-east-1"
+    return answer.headers.get("x-amz-bucket-region", "us-east-1")
+
+
+class BucketObjects:
+    """The objects of one prefix of a bucket that obstore reaches.
+
+    Parameters
+    ----------
+    scheme, bucket : str
+        The bucket.
+    prefix : str
+        Of names, without a slash at its end; empty for the bucket's root.
+    anonymous : bool, optional
+        Ask without credentials.
+    """
+
+    def __init__(self, scheme: str, bucket: str, prefix: str, *, anonymous: bool = False) -> None:
+        self.url = f"{scheme}://{bucket}/{prefix}".rstrip("/")
+        self._bucket = f"{scheme}://{bucket}"
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client = _client(scheme, bucket, anonymous)
+
+    def list(self) -> dict[str, ObjectState]:
+        """Return what there is, by name; names below are left out."""
+        found = self._ask("list", self.url, lambda: obstore.list_with_delimiter(self._client, self._prefix or None))
+        return {_name(o["path"]): _state_of(o) for o in found["objects"]}
+
+    def walk(self, after: str = "") -> Iterator[tuple[str, float, ObjectState]]:
+        """Yield names at any depth that come after one, in their order, when each was written, and its state."""
+        pages: Iterator[Any] | None = None
+        last = self._prefix + after if after else ""
+
+        def page() -> Any:
+            nonlocal pages
+            if pages is None:
+                more = {"offset": last} if last else {}
+                pages = iter(obstore.list(self._client, self._prefix or None, chunk_size=1000, **more))
+            try:
+                return next(pages, ())
+            except BaseException:
+                pages = None  # a listing that broke off would go on as if it had ended: begin anew where it was
+                raise
+
+        while found := self._ask("list", self.url, page):
+            for known in found:
+                if known["path"] > last:
+                    yield known["path"].removeprefix(self._prefix), known["last_modified"].timestamp(), _state_of(known)
+            last = max(last, found[-1]["path"])
+
+    def stat(self, name: str) -> ObjectState | None:
+        """Return an object's state, or None if there is none."""
+        try:
+            known = self._ask("read", self._url(name), lambda: obstore.head(self._client, self._prefix + name))
+        except FileNotFoundError:
+            self._check_bucket()
+            return None
+        return _state_of(known)
+
+    def read(self, name: str, state: ObjectState, start: int, stop: int) -> bytes:
+        """Return bytes *start* to *stop* of one state of an object.
+
+        Raises
+        ------
+        ObjectChanged
+            If it is in that state no more.
+        """
+
+        def fetch() -> bytes:
+            options: dict[str, Any] = {"range": (start, stop), "if_match": f'"{state.version}"'}
+            data = obstore.get(self._client, self._prefix + name, options=options).bytes().to_bytes()
+            if len(data) != stop - start:
+                raise Again(f"{len(data)} bytes of {stop - start} arrived")
+            return data
+
+        try:
+            return self._ask("read", self._url(name), fetch)
+        except (FileNotFoundError, refusals.PreconditionError) as error:
+            raise ObjectChanged(f"{self._url(name)} was replaced while it was read: run it again") from error
+
+    def write(self, name: str, file: BinaryIO, size: int, state: ObjectState | None) -> ObjectState:
+        """Write an object over the state that is known of it.
+
+        Another run may have published the name meanwhile, or this one, whose answer was lost. Files of one name are of
+        equal worth, so that this one takes the place of the other once more; where a third run comes before it, its
+        file stays.
+        """
+        path, url = self._prefix + name, self._url(name)
+
+        def send(data: Any, **how: Any) -> ObjectState:
+            made = obstore.put(self._client, path, data, **how)
+            return ObjectState(size, _version(made["e_tag"]))
+
+        def send_large() -> ObjectState:
+            file.seek(0)
+            return send(file, chunk_size=_PIECE, max_concurrency=_PIECES)
+
+        if size > _ONE_REQUEST:
+            try:
+                return self._ask("write", url, send_large)
+            except FileNotFoundError as error:
+                raise self._no_bucket("write", url) from error
+        file.seek(0)
+        data = file.read()
+        for _ in range(2):
+            mode: Any = {"e_tag": f'"{state.version}"'} if state else "create"
+            try:
+                return self._ask("write", url, lambda mode=mode: send(data, mode=mode, use_multipart=False))
+            except (refusals.AlreadyExistsError, refusals.PreconditionError, FileNotFoundError):
+                state = self.stat(name)
+        if state is None:
+            raise StoreUnavailable(f"{url} is removed as often as it is written: run it again")
+        return state
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        try:
+            self._ask("remove", self._url(name), lambda: obstore.delete(self._client, self._prefix + name))
+        except FileNotFoundError:
+            self._check_bucket()
+
+    def delete_all(self) -> int:
+        """Delete all objects of the prefix and below it; return how many there were."""
+        names = [name for name, _, _ in self.walk()]
+        for name in names:
+            self.delete(name)
+        return len(names)
+
+    def _url(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def _check_bucket(self) -> None:
+        """Tell an object that is not there from a bucket that is not."""
+        if self._bucket not in _KNOWN:
+            self._ask("list", self.url, lambda: next(iter(obstore.list(self._client, self._prefix or None)), ()))
+            _KNOWN.add(self._bucket)
+
+    def _no_bucket(self, action: str, url: str) -> StoreError:
+        return StoreError(f"cannot {action} {url}: there is no bucket {self._bucket}: create it, or correct its name")
+
+    def _ask(self, action: str, url: str, request: Callable[[], T]) -> T:
+        """Make a request until it is answered; turn refusals into one line, without anything the store sent.
+
+        Raises
+        ------
+        FileNotFoundError, AlreadyExistsError, PreconditionError
+            Answers, to whoever asked.
+        """
+        doing = f"cannot {action} {url}"
+
+        def attempt() -> T:
+            try:
+                return request()
+            except (refusals.AlreadyExistsError, refusals.PreconditionError):
+                raise
+            except refusals.BaseError as error:
+                raise self._explained(action, url, str(error)) from error
+
+        return persist(doing, attempt)
+
+    def _explained(self, action: str, url: str, text: str) -> Exception:
+        doing = f"cannot {action} {url}"
+        found = re.search(r"status code: (\d{3})", text)
+        status = int(found[1]) if found else 0
+        if _NO_CREDENTIALS.search(text):
+            return StoreError(
+                f"{doing}: no credentials: set the provider's variables (AWS_*, AZURE_*), or run where a role is bound"
+            )
+        if status in (401, 403):
+            return StoreError(
+                f"{doing}: permission denied: give what runs this access to {self._bucket}, and its credentials"
+            )
+        if status == 404 and action == "list":
+            return self._no_bucket(action, url)
+        if status == 416:
+            return FileNotFoundError(url)  # what was there was longer
+        if 400 <= status < 500 and status not in (408, 429):
+            return StoreError(f"{doing}: the request is refused ({status}): check its name, region and endpoint")
+        if "redirect" in text and "LOCATION" in text:
+            return StoreError(f"{doing}: the bucket is in another region: set AWS_REGION")
+        return Again(str(status) if status else _first_line(text).rpartition(": ")[2])
+
+
+#: Buckets known to exist.
+_KNOWN: set[str] = set()
+
+_NO_CREDENTIALS = re.compile(
+    r"Missing\w*Key|token request|[Cc]redential|security-credentials|latest/api/token|MissingAccount"
+)
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _version(tag: str | None) -> str:
+    """Return an entity tag without the quotes, which only some answers have."""
+    return (tag or "").strip('"')
+
+
+def _state_of(known: Any) -> ObjectState:
+    return ObjectState(known["size"], _version(known["e_tag"]))
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0][:200]
