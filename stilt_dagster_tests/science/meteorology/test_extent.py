@@ -186,7 +186,10 @@ def needs(**changes: Any) -> Needs:
 
 
 def test_a_budget_is_kept_by_giving_up_what_lies_upwind(header: arl.Header) -> None:
-    steps, scene = [(header, list(header.times))], needs(box=(-113.0, 39.0, -111.0, 42.0))
+    steps, scene = (
+        [(header, list(header.times))],
+        needs(receptors=(-113.0, 40.5, -113.0, 40.5), box=(-113.0, 39.0, -111.0, 42.0)),
+    )
     wide = select(steps, scene, Limits())
     size = area(wide.selection.window)
     records = sum(n_records(step, wide.selection.n_levels) for step in header.steps)
