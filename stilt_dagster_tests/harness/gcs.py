@@ -61,6 +61,7 @@ class GcsServer:
             str(wheel._get_binary_path()),
             *("-scheme", "http", "-backend", "filesystem", "-filesystem-root", str(self._root)),
             *("-host", "127.0.0.1", "-port", str(self.port), "-log-level", "error"),
+            *("-public-host", f"127.0.0.1:{self.port}"),  # where it speaks XML, as obstore does
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
