@@ -47,6 +47,11 @@ class S3Server:
         request = urllib.request.Request(f"{self.url}/{name}", data, headers, method="PUT")
         urllib.request.urlopen(request, timeout=30).close()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to talk to it."""
+        return environment(self.url)
+
     def _answers(self) -> bool:
         try:
             urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5).close()
@@ -55,14 +60,18 @@ class S3Server:
         return True
 
 
+def environment(url: str) -> dict[str, str]:
+    """Return what a process needs to talk to a server, with some key."""
+    return {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "some", "AWS_SECRET_ACCESS_KEY": "key"}
+
+
 def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Have this process's clients of S3 talk to a server, with some key."""
     from stilt_dagster.resources.remote import buckets
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    for name, value in environment(url).items():
+        monkeypatch.setenv(name, value)
     buckets._client.cache_clear()
     buckets._KNOWN.clear()

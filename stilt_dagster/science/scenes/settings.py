@@ -169,12 +169,12 @@ class MeteorologySettings(Spec):
     n_levels: int | Literal["all"] | None = Field(
         None, description="Keep the lowest levels, the surface counted; by default those that are needed."
     )
-    crop: bool = Field(True, description="False joins whole files, records unchanged; a crop requantises them.")
+    crop: bool = Field(True, description="False joins whole files, records unchanged.")
     margin: float | None = Field(
         None,
         ge=0,
         le=180,
-        description="Degrees kept around receptors and footprint; by default 0.5, more where a valid file needs it.",
+        description="Degrees kept around receptors and footprint; by default as far as wind carries air.",
     )
     max_bytes: ByteSize | None = Field(None, description='Most that may be kept, such as "2 GB".')
 
