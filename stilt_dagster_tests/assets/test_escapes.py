@@ -76,7 +76,7 @@ def simulate(bench: Bench, scene: Scene, **options: Any) -> Any:
 
 def escaped(bench: Bench, scene: Scene) -> float:
     """Return the share of a scene's particles that left, counted in the part files."""
-    parts = (Path(bench.store.root.path) / "trajectories" / scene.id).rglob("*.parquet")
+    parts = (Path(bench.store.root) / "trajectories" / scene.id).rglob("*.parquet")
     return float(np.mean([o.escaped_fraction for part in parts for o in ParticleFile(part).outcomes]))
 
 
@@ -120,7 +120,7 @@ def test_parts_of_the_version_before_are_current_and_read(bench: Bench) -> None:
     """Neither ``escaped_reach`` in a part nor ``escapes`` in an index: all is kept, and the share is still known."""
     scene = bench.scene(**WINDY)
     simulate(bench, scene)
-    folder = Path(bench.store.root.path) / "trajectories" / scene.id
+    folder = Path(bench.store.root) / "trajectories" / scene.id
     for part in folder.rglob("*.parquet"):
         file = pq.ParquetFile(part)
         table, extra = file.read(), dict(file.metadata.metadata)
@@ -163,7 +163,7 @@ def test_a_grid_around_the_first_holds_what_leaves_it(
     scene = bench.scene(**WINDY)
     found = simulate(bench, scene)
     assert (found.passed, found.metadata["escaped fraction"].value) == (True, 0.0)
-    store = Path(bench.store.root.path) / "meteorology_aggregate"
+    store = Path(bench.store.root) / "meteorology_aggregate"
     assert {p.name for p in store.glob("*.arl")} == {f"{scene.id}.arl", f"{scene.id}~2.arl"}
     assert bench.metadata("meteorology_aggregate", scene.id)["model"] == "HRRR, HRRR"
     stored = StoredScene.load(bench.store, scene.id, TransportEngine().open().version)

@@ -65,7 +65,7 @@ def put(store: Store, tmp_path: Path) -> Callable[..., Description]:
 def files(store: Store) -> dict[str, str]:
     """Return what is stored, by name; pointers to contents as the scene they name."""
     found = {}
-    for path in Path(store.root.path).rglob("*"):
+    for path in Path(store.root).rglob("*"):
         if path.is_file() and path.suffix == ".arl":
             found[path.name] = path.read_text()
         elif path.is_file() and path.parent.name == "content":
@@ -74,7 +74,7 @@ def files(store: Store) -> dict[str, str]:
 
 
 def inode(store: Store, name: str) -> int:
-    return (Path(store.root.path) / "meteorology_aggregate" / name).stat().st_ino
+    return (Path(store.root) / "meteorology_aggregate" / name).stat().st_ino
 
 
 # -- several grids -----------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_the_same_content_is_kept_once(put: Callable[..., Description], store: S
     assert inode(store, "one~2.arl") == inode(store, "two~2.arl")
     put("two", "fine", "coarse")  # again, over itself
     assert inode(store, "one.arl") == inode(store, "two.arl")
-    assert not [p for p in Path(store.root.path).rglob(".*") if p.is_file()]
+    assert not [p for p in Path(store.root).rglob(".*") if p.is_file()]
     put("three", "fine", "other")
     assert inode(store, "three.arl") != inode(store, "one.arl")
 
