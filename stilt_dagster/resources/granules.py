@@ -96,10 +96,10 @@ class GranuleFolder:
             for key in sorted(str(p.relative_to(root)) for p in root.rglob("*")):
                 if key <= after or not (path := root / key).is_file():
                     continue
-                known = path.stat()
+                here = path.stat()
                 # A rename keeps the time of writing, and sets the other.
-                modified = max(known.st_mtime, known.st_ctime)
-                yield Listed(key, modified, f"{known.st_mtime_ns}-{known.st_size}", known.st_size)
+                modified = max(here.st_mtime, here.st_ctime)
+                yield Listed(key, modified, f"{here.st_mtime_ns}-{here.st_size}", here.st_size)
 
     def path_of(self, key: str) -> str:
         """Return the path or URL of a file."""

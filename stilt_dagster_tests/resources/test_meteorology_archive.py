@@ -110,12 +110,15 @@ def test_a_file_whose_name_another_takes_stays_what_it_is(local: Path, tmp_path:
 
 
 def test_files_are_closed_with_what_holds_them(local: Path, tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    def descriptors() -> int:
+        found = [p for p in Path("/proc/self/fd").iterdir() if os.path.lexists(p)]
+        return sum(os.path.realpath(p) == str(local) for p in found)
+
     held = [opened(str(tmp_path)) for _ in range(50)]
-    assert len(os.listdir("/proc/self/fd")) >= before + 50
+    assert descriptors() == 50
     del held
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) < before + 10
+    assert descriptors() == 0
 
 
 # -- of web servers ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from stilt_dagster.resources.object_folders import ObjectChanged, ObjectState
 from stilt_dagster.resources.range_cache import RangeCache
@@ -140,15 +140,13 @@ def open_remote(url: str, *, anonymous: bool = False) -> RemoteFile | None:
 
         page = WebFile(url)
         state = page.stat()
-        return None if state is None else RemoteFile(url, state, lambda a, b: page.read(state, a, b), shared_cache())
+        return None if state is None else RemoteFile(url, state, partial(page.read, state), shared_cache())
     from stilt_dagster.resources.remote.buckets import objects_at
 
     directory, _, name = url.rpartition("/")
     objects = objects_at(directory, anonymous=anonymous)
     state = objects.stat(name)
-    return (
-        None if state is None else RemoteFile(url, state, lambda a, b: objects.read(name, state, a, b), shared_cache())
-    )
+    return None if state is None else RemoteFile(url, state, partial(objects.read, name, state), shared_cache())
 
 
 def list_remote(url: str, *, anonymous: bool = False) -> list[str]:

@@ -148,9 +148,9 @@ class WebFile:
                 raise StoreError(
                     f"{doing}: there is no host {urlsplit(at).hostname}: correct it, or the network"
                 ) from error
-            if isinstance(error, requests.exceptions.SSLError):
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise StoreError(
-                    f"{doing}: its certificate is not accepted: check the host's name, and SSL_CERT_FILE"
+                    f"{doing}: its certificate is not accepted: correct the host's name, or set REQUESTS_CA_BUNDLE"
                 ) from error
             raise Again(type(error).__name__) from error
 
