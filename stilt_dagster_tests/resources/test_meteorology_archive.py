@@ -22,6 +22,7 @@ from stilt_dagster_tests.harness import azure, s3
 from stilt_dagster_tests.harness.azure import AzureServer
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer
 from stilt_dagster_tests.harness.gcs import use as use_gcs
+from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.s3 import S3Server
 from stilt_dagster_tests.harness.web import WebServer
 
@@ -279,6 +280,36 @@ def test_a_name_that_turns_private_between_look_up_and_connection(
     monkeypatch.setattr(hosts.socket, "getaddrinfo", _public_once(hosts.socket.getaddrinfo))
     with pytest.raises(MeteorologyError, match="an address of a private network"):
         archive("").open([f"https://{web.host}/hrrr/2023/met.arl"])
+    assert not web.requests
+
+
+def test_https_of_a_trusted_host(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is private may be trusted, but not without a certificate; and leads to no other private place."""
+    authority = Authority(tmp_path / "pki")
+    with WebServer({"/x.arl": DATA}, authority.issue("server", "server")) as secure:
+        monkeypatch.setenv("STILT_TRUSTED_HOSTS", f"localhost:{secure.host.partition(':')[2]}")
+        url = secure.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(MeteorologyError, match="its certificate is not accepted"):
+            opened(url, "x.arl")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.directory / "ca.crt"))
+        assert list(opened(url, "x.arl").read([(5, 10)])) == [DATA[5:10]]
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            opened(secure.url, "x.arl")
+        secure.wrong.redirect = secure.url
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            opened(url, "x.arl")
+        secure.wrong.redirect = web.url
+        with pytest.raises(MeteorologyError, match="redirects to a place that is refused"):
+            opened(url, "x.arl")
+    assert not web.requests
+
+
+def test_a_proxy_is_not_asked_for_private_addresses(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", web.url)
+    monkeypatch.setenv("no_proxy", "")
+    for host in ("169.254.169.254", "localhost"):
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            archive("").open([f"https://{host}/x"])
     assert not web.requests
 
 

@@ -174,8 +174,8 @@ def _no_such_host(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, socket.gaierror):
             return error.errno != socket.EAI_AGAIN
-        inner = next((a for a in error.args if isinstance(a, BaseException)), None)
-        error = error.__cause__ or getattr(error, "reason", None) or inner or error.__context__
+        inner = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
+        error = next((e for e in inner if isinstance(e, BaseException)), None)
     return False
 
 
