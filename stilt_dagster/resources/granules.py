@@ -121,16 +121,12 @@ def fetch(uri: str, directory: Path) -> Path:
         return path
     if uri.startswith("file://"):
         return fetch(uri.removeprefix("file://"), directory)
-    from stilt_dagster.resources.remote.files import SPAN, open_remote  # slow to import, and not for directories
+    from stilt_dagster.resources.remote.files import copy_remote  # slow to import, and not for directories
 
     with _explained("read", uri):
-        found = open_remote(uri, anonymous=uri.startswith("s3://"))
-        if found is None:
+        copy = directory / uri.rsplit("/", 1)[-1]
+        if not copy_remote(uri, copy, anonymous=uri.startswith("s3://")):
             raise UnreadableError(f"{uri} does not exist")
-        copy, size = directory / found.name, found.known.size
-        with copy.open("wb") as local:
-            for data in found.read([(a, min(a + SPAN, size)) for a in range(0, size, SPAN)]):
-                local.write(data)
         return copy
 
 

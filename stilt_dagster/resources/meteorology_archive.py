@@ -17,8 +17,6 @@ from stilt_dagster.science.meteorology.files import ArchiveFile
 if TYPE_CHECKING:
     from stilt_dagster.resources.remote.files import RemoteFile
 
-_COPIED = 32 << 20
-
 
 class FileArchive:
     """Files of a directory, a bucket or a web server, read by ranges.
@@ -88,25 +86,36 @@ class FileArchive:
         MeteorologyError
             If a location cannot be reached, or may not be read.
         """
-        found = self.open(locations)
-        if found is None or found.is_local:
-            return None if found is None else ArchiveFile(Path(found.location), found.name)
-        copy = self._cache / found.name
-        if not copy.exists():
-            part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-            try:
-                self._cache.mkdir(parents=True, exist_ok=True)
-                with part.open("wb") as file:
-                    for data in found.read([(a, min(a + _COPIED, found.size)) for a in range(0, found.size, _COPIED)]):
-                        file.write(data)
-                part.replace(copy)
-            except OSError as error:
-                raise MeteorologyError(
-                    f"meteorology file {found.location} cannot be copied to {copy}: {error.strerror}; make space"
-                ) from error
-            finally:
-                part.unlink(missing_ok=True)
-        return ArchiveFile(copy, found.name)
+        for location in map(self._absolute, locations):
+            path = _local(location)
+            if path is None:
+                path = self._copy(location)
+            elif _open_local(path) is None:
+                continue
+            if path is not None:
+                return ArchiveFile(path, path.name)
+        return None
+
+    def _copy(self, location: str) -> Path | None:
+        from stilt_dagster.resources.remote.files import copy_remote  # slow to import, and not for directories
+
+        copy = self._cache / location.rsplit("/", 1)[-1]
+        if copy.exists():
+            return copy
+        part = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with _explained("file"):
+                if not copy_remote(location, part, anonymous=_is_public(location)):
+                    return None
+            part.replace(copy)
+        except OSError as error:
+            raise MeteorologyError(
+                f"meteorology file {location} cannot be copied to {copy}: {error.strerror}; make space"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return copy
 
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):

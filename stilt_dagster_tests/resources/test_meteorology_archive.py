@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from stilt_dagster.resources import gcs
+from stilt_dagster.resources.granules import fetch
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.remote import buckets, files, retries
-from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.errors import MeteorologyError, UnreadableError
 from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster_tests.harness import azure, s3
 from stilt_dagster_tests.harness.azure import AzureServer
@@ -151,9 +152,24 @@ def test_memory_does_not_grow_with_what_is_read(web: WebServer, monkeypatch: pyt
 
 
 def test_a_whole_copy_of_it(web: WebServer, tmp_path: Path) -> None:
-    found = archive(web.url, tmp_path / "copies").fetch(["hrrr/2023/met.arl"])
-    assert found is not None
-    assert (found.name, found.path.read_bytes()) == ("met.arl", DATA)
+    for ranges in (True, False):
+        web.wrong.ignores_ranges, web.wrong.cut = not ranges, 2
+        found = archive(web.url, tmp_path / f"copies {ranges}").fetch(["hrrr/none", "hrrr/2023/met.arl"])
+        assert found is not None
+        assert (found.name, found.path.read_bytes()) == ("met.arl", DATA)
+    assert fetch(f"{web.url}/hrrr/2023/met.arl", tmp_path).read_bytes() == DATA
+    assert archive(web.url, tmp_path / "none").fetch(["hrrr/none"]) is None
+    with pytest.raises(UnreadableError, match="does not exist"):
+        fetch(f"{web.url}/hrrr/none", tmp_path)
+    with pytest.raises(UnreadableError, match="an address of a private network"):
+        fetch("https://169.254.169.254/token", tmp_path)
+
+
+def test_a_full_disk_is_not_tried_again(web: WebServer) -> None:
+    start = time.monotonic()
+    with pytest.raises(OSError, match="No space left"):
+        files.copy_remote(f"{web.url}/hrrr/2023/met.arl", Path("/dev/full"))
+    assert time.monotonic() - start < 1
 
 
 def test_names_of_an_index_page(web: WebServer) -> None:
