@@ -96,10 +96,10 @@ class GranuleFolder:
             for key in sorted(str(p.relative_to(root)) for p in root.rglob("*")):
                 if key <= after or not (path := root / key).is_file():
                     continue
-                known = path.stat()
+                here = path.stat()
                 # A rename keeps the time of writing, and sets the other.
-                modified = max(known.st_mtime, known.st_ctime)
-                yield Listed(key, modified, f"{known.st_mtime_ns}-{known.st_size}", known.st_size)
+                modified = max(here.st_mtime, here.st_ctime)
+                yield Listed(key, modified, f"{here.st_mtime_ns}-{here.st_size}", here.st_size)
 
     def path_of(self, key: str) -> str:
         """Return the path or URL of a file."""
@@ -121,16 +121,12 @@ def fetch(uri: str, directory: Path) -> Path:
         return path
     if uri.startswith("file://"):
         return fetch(uri.removeprefix("file://"), directory)
-    from stilt_dagster.resources.remote.files import SPAN, open_remote  # slow to import, and not for directories
+    from stilt_dagster.resources.remote.files import copy_remote  # slow to import, and not for directories
 
     with _explained("read", uri):
-        found = open_remote(uri, anonymous=uri.startswith("s3://"))
-        if found is None:
+        copy = directory / uri.rsplit("/", 1)[-1]
+        if not copy_remote(uri, copy, anonymous=uri.startswith("s3://")):
             raise UnreadableError(f"{uri} does not exist")
-        copy, size = directory / found.name, found.known.size
-        with copy.open("wb") as local:
-            for data in found.read([(a, min(a + SPAN, size)) for a in range(0, size, SPAN)]):
-                local.write(data)
         return copy
 
 

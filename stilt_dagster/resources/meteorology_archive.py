@@ -14,8 +14,6 @@ from stilt_dagster.science.meteorology.sources import public_root
 if TYPE_CHECKING:
     from stilt_dagster.resources.remote.files import RemoteFile
 
-_COPIED = 32 << 20
-
 
 class FileArchive:
     """Files of a directory, a bucket or a web server, read by ranges.
@@ -82,19 +80,13 @@ class FileArchive:
         MeteorologyError
             If a location cannot be reached, or may not be read.
         """
-        found = self.open(locations)
-        if found is None or found.is_local:
-            return None if found is None else Path(found.location)
-        copy = directory / found.name
-        try:
-            with copy.open("wb") as file:
-                for data in found.read([(a, min(a + _COPIED, found.size)) for a in range(0, found.size, _COPIED)]):
-                    file.write(data)
-        except OSError as error:
-            raise MeteorologyError(
-                f"meteorology file {found.location} cannot be copied to {copy}: {error.strerror}; make space"
-            ) from error
-        return copy
+        for location in map(self._absolute, locations):
+            path = _local(location)
+            if path is None:
+                path = _copy(location, directory)
+            if path is not None and path.is_file():
+                return path
+        return None
 
     def _absolute(self, location: str) -> str:
         if "://" in location or location.startswith("/"):
@@ -119,6 +111,19 @@ class _Elsewhere:
         """Yield the bytes of each range, in the order given; see :class:`MeteorologyFile`."""
         with _explained("file"):
             yield from self._file.read(ranges)
+
+
+def _copy(location: str, directory: Path) -> Path | None:
+    from stilt_dagster.resources.remote.files import copy_remote  # slow to import, and not for directories
+
+    copy = directory / location.rsplit("/", 1)[-1]
+    try:
+        with _explained("file"):
+            return copy if copy_remote(location, copy, anonymous=_is_public(location)) else None
+    except OSError as error:
+        raise MeteorologyError(
+            f"meteorology file {location} cannot be copied to {copy}: {error.strerror}; make space"
+        ) from error
 
 
 def _open_remote(location: str) -> _Elsewhere | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,22 @@ class Switches:
     before: Callable[[int], None] = lambda number: None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that break off: tests look at what these say."""
+
+
 class WebServer:
     """A server of files held in memory, on an address of loopback.
+
+    Parameters
+    ----------
+    files : dict of str to bytes, optional
+        By path.
+    certificate : tuple of Path, optional
+        Certificate and key to speak https:// with.
 
     Attributes
     ----------
@@ -65,16 +81,21 @@ class WebServer:
         Those that were answered.
     """
 
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self, files: dict[str, bytes] | None = None, certificate: tuple[Path, Path] | None = None) -> None:
         self.files = files or {}
         self.requests: list[Request] = []
         self.wrong = Switches()
         self.version = 1
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"http://{self.host}"
+        self.url = f"http{'s' if certificate else ''}://{self.host}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def __enter__(self) -> WebServer:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from stilt_dagster.resources import gcs
+from stilt_dagster.resources.granules import fetch
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.remote import buckets, files, retries
-from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.errors import MeteorologyError, UnreadableError
 from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster_tests.harness import azure, s3
 from stilt_dagster_tests.harness.azure import AzureServer
 from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer
 from stilt_dagster_tests.harness.gcs import use as use_gcs
+from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.s3 import S3Server
 from stilt_dagster_tests.harness.web import WebServer
 
@@ -110,12 +112,15 @@ def test_a_file_whose_name_another_takes_stays_what_it_is(local: Path, tmp_path:
 
 
 def test_files_are_closed_with_what_holds_them(local: Path, tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    def descriptors() -> int:
+        found = [p for p in Path("/proc/self/fd").iterdir() if os.path.lexists(p)]
+        return sum(os.path.realpath(p) == str(local) for p in found)
+
     held = [opened(str(tmp_path)) for _ in range(50)]
-    assert len(os.listdir("/proc/self/fd")) >= before + 50
+    assert descriptors() == 50
     del held
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) < before + 10
+    assert descriptors() == 0
 
 
 # -- of web servers ------------------------------------------------------------------------------------------------
@@ -147,9 +152,25 @@ def test_memory_does_not_grow_with_what_is_read(web: WebServer, monkeypatch: pyt
 
 
 def test_a_whole_copy_of_it(web: WebServer, tmp_path: Path) -> None:
-    found = archive(web.url).fetch(["hrrr/2023/met.arl"], tmp_path)
-    assert found == tmp_path / "met.arl"
-    assert found.read_bytes() == DATA
+    for ranges in (True, False):
+        web.wrong.ignores_ranges, web.wrong.cut = not ranges, 2
+        (tmp_path / f"copies {ranges}").mkdir()
+        found = archive(web.url).fetch(["hrrr/none", "hrrr/2023/met.arl"], tmp_path / f"copies {ranges}")
+        assert found is not None
+        assert (found.name, found.read_bytes()) == ("met.arl", DATA)
+    assert fetch(f"{web.url}/hrrr/2023/met.arl", tmp_path).read_bytes() == DATA
+    assert archive(web.url).fetch(["hrrr/none"], tmp_path) is None
+    with pytest.raises(UnreadableError, match="does not exist"):
+        fetch(f"{web.url}/hrrr/none", tmp_path)
+    with pytest.raises(UnreadableError, match="an address of a private network"):
+        fetch("https://169.254.169.254/token", tmp_path)
+
+
+def test_a_full_disk_is_not_tried_again(web: WebServer) -> None:
+    start = time.monotonic()
+    with pytest.raises(OSError, match="No space left"):
+        files.copy_remote(f"{web.url}/hrrr/2023/met.arl", Path("/dev/full"))
+    assert time.monotonic() - start < 1
 
 
 def test_names_of_an_index_page(web: WebServer) -> None:
@@ -276,6 +297,36 @@ def test_a_name_that_turns_private_between_look_up_and_connection(
     monkeypatch.setattr(hosts.socket, "getaddrinfo", _public_once(hosts.socket.getaddrinfo))
     with pytest.raises(MeteorologyError, match="an address of a private network"):
         archive("").open([f"https://{web.host}/hrrr/2023/met.arl"])
+    assert not web.requests
+
+
+def test_https_of_a_trusted_host(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is private may be trusted, but not without a certificate; and leads to no other private place."""
+    authority = Authority(tmp_path / "pki")
+    with WebServer({"/x.arl": DATA}, authority.issue("server", "server")) as secure:
+        monkeypatch.setenv("STILT_TRUSTED_HOSTS", f"localhost:{secure.host.partition(':')[2]}")
+        url = secure.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(MeteorologyError, match="its certificate is not accepted"):
+            opened(url, "x.arl")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.directory / "ca.crt"))
+        assert list(opened(url, "x.arl").read([(5, 10)])) == [DATA[5:10]]
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            opened(secure.url, "x.arl")
+        secure.wrong.redirect = secure.url
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            opened(url, "x.arl")
+        secure.wrong.redirect = web.url
+        with pytest.raises(MeteorologyError, match="redirects to a place that is refused"):
+            opened(url, "x.arl")
+    assert not web.requests
+
+
+def test_a_proxy_is_not_asked_for_private_addresses(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", web.url)
+    monkeypatch.setenv("no_proxy", "")
+    for host in ("169.254.169.254", "localhost"):
+        with pytest.raises(MeteorologyError, match="an address of a private network"):
+            archive("").open([f"https://{host}/x"])
     assert not web.requests
 
 

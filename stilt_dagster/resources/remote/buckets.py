@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any, BinaryIO, TypeVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import obstore
 from obstore import exceptions as refusals
@@ -19,6 +19,9 @@ from stilt_dagster.resources.object_folders import ObjectChanged, Objects, Objec
 from stilt_dagster.resources.remote.retries import Again, persist
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
 from stilt_dagster.settings import names_s3_place
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 T = TypeVar("T")
 
@@ -161,7 +164,7 @@ class BucketObjects:
         """
 
         def fetch() -> bytes:
-            options: dict[str, Any] = {"range": (start, stop), "if_match": f'"{state.version}"'}
+            options: GetOptions = {"range": (start, stop), "if_match": f'"{state.version}"'}
             data = obstore.get(self._client, self._prefix + name, options=options).bytes().to_bytes()
             if len(data) != stop - start:
                 raise Again(f"{len(data)} bytes of {stop - start} arrived")
@@ -199,7 +202,7 @@ class BucketObjects:
         for _ in range(2):
             mode: Any = {"e_tag": f'"{state.version}"'} if state else "create"
             try:
-                return self._ask("write", url, lambda mode=mode: send(data, mode=mode, use_multipart=False))
+                return self._ask("write", url, partial(send, data, mode=mode, use_multipart=False))
             except (refusals.AlreadyExistsError, refusals.PreconditionError, FileNotFoundError):
                 state = self.stat(name)
         if state is None:
@@ -278,8 +281,10 @@ class BucketObjects:
 #: Buckets known to exist.
 _KNOWN: set[str] = set()
 
+#: What obstore says where it finds no credentials: a key that is missing, or one of the places it asks for a token.
 _NO_CREDENTIALS = re.compile(
-    r"Missing\w*Key|token request|[Cc]redential|security-credentials|latest/api/token|MissingAccount"
+    r"Missing\w*Key|MissingAccount|token request|/latest/api/token|/security-credentials|AssumeRoleWithWebIdentity"
+    r"|/metadata/identity|/oauth2/"
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from stilt_dagster.resources.object_folders import ObjectChanged, ObjectState
 from stilt_dagster.resources.range_cache import RangeCache
@@ -140,15 +141,44 @@ def open_remote(url: str, *, anonymous: bool = False) -> RemoteFile | None:
 
         page = WebFile(url)
         state = page.stat()
-        return None if state is None else RemoteFile(url, state, lambda a, b: page.read(state, a, b), shared_cache())
+        return None if state is None else RemoteFile(url, state, partial(page.read, state), shared_cache())
     from stilt_dagster.resources.remote.buckets import objects_at
 
     directory, _, name = url.rpartition("/")
     objects = objects_at(directory, anonymous=anonymous)
     state = objects.stat(name)
-    return (
-        None if state is None else RemoteFile(url, state, lambda a, b: objects.read(name, state, a, b), shared_cache())
-    )
+    return None if state is None else RemoteFile(url, state, partial(objects.read, name, state), shared_cache())
+
+
+def copy_remote(url: str, path: Path, *, anonymous: bool = False) -> bool:
+    """Copy a file of a bucket or a web server here whole; return whether there is one.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    path : Path
+        Where the copy goes.
+    anonymous : bool, optional
+        Ask without credentials, where S3 is asked.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be reached, or must not be read.
+    """
+    if url.startswith(("http://", "https://")):
+        from stilt_dagster.resources.remote.web import WebFile
+
+        return WebFile(url).copy(path)  # ranges of it are not needed, and some servers give none
+    found = open_remote(url, anonymous=anonymous)
+    if found is None:
+        return False
+    size = found.known.size
+    with path.open("wb") as file:
+        for data in found.read([(a, min(a + SPAN, size)) for a in range(0, size, SPAN)]):
+            file.write(data)
+    return True
 
 
 def list_remote(url: str, *, anonymous: bool = False) -> list[str]:

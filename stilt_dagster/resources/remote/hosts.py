@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from requests import Session
@@ -81,13 +81,13 @@ class _CheckedConnection:
 
     def _new_conn(self: Any) -> socket.socket:
         if is_trusted(self.host, self.port):
-            return super()._new_conn()  # type: ignore[misc]
+            return cast(socket.socket, super()._new_conn())  # type: ignore[misc]
         try:
             found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
         except OSError:
             found = []  # connecting says what is wrong with the name
         _refuse_private(self.host, {str(info[4][0]) for info in found})
-        made = super()._new_conn()  # type: ignore[misc]
+        made = cast(socket.socket, super()._new_conn())  # type: ignore[misc]
         try:
             _refuse_private(self.host, {made.getpeername()[0]})  # the name may mean another address by now
         except BaseException:

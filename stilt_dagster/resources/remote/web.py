@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
@@ -25,8 +26,8 @@ _TIMEOUT = (10, 60)
 #: Redirects that are followed, and the longest a server may have us wait.
 _HOPS, _LONGEST_WAIT = 5, 60.0
 
-#: Bytes an index page may have.
-_INDEX = 32 << 20
+#: Bytes an index page may have, and of a piece of a copy.
+_INDEX, _PIECE = 32 << 20, 1 << 20
 
 _session = cache(hosts.session)
 
@@ -88,6 +89,23 @@ class WebFile:
 
         return persist(f"cannot read {self.url}", attempt)
 
+    def copy(self, path: Path) -> bool:
+        """Copy the file here whole, also from a server that gives no ranges; return whether there is one."""
+
+        def attempt() -> bool:
+            with self._get({}, "read", self.url) as answer:
+                if answer.status_code != 200:
+                    return False
+                size = answer.headers.get("Content-Length", "")
+                with path.open("wb") as file:
+                    for data in answer.iter_content(_PIECE):
+                        file.write(data)
+                    if size.isdigit() and file.tell() != int(size):
+                        raise Again(f"{file.tell()} bytes of {size} arrived")
+            return True
+
+        return persist(f"cannot read {self.url}", attempt)
+
     def _total(self, answer: requests.Response, start: int, stop: int) -> int:
         """Return the file's size, of an answer that holds a range of it."""
         if answer.status_code == 200:
@@ -143,14 +161,14 @@ class WebFile:
                     at = urljoin(at, answer.headers["Location"])
                     hosts.check(at, url)
             raise StoreError(f"{doing}: it redirects more than {_HOPS} times: correct it")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if _no_such_host(error):
                 raise StoreError(
                     f"{doing}: there is no host {urlsplit(at).hostname}: correct it, or the network"
                 ) from error
-            if isinstance(error, requests.exceptions.SSLError):
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise StoreError(
-                    f"{doing}: its certificate is not accepted: check the host's name, and SSL_CERT_FILE"
+                    f"{doing}: its certificate is not accepted: correct the host's name, or set REQUESTS_CA_BUNDLE"
                 ) from error
             raise Again(type(error).__name__) from error
 
@@ -174,8 +192,8 @@ def _no_such_host(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, socket.gaierror):
             return error.errno != socket.EAI_AGAIN
-        inner = next((a for a in error.args if isinstance(a, BaseException)), None)
-        error = error.__cause__ or getattr(error, "reason", None) or inner or error.__context__
+        inner = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
+        error = next((e for e in inner if isinstance(e, BaseException)), None)
     return False
 
 

@@ -43,6 +43,10 @@ def scheme(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+#: For tests of what a server does, which memory has none of.
+SERVED = pytest.mark.parametrize("scheme", ["s3", "az"])
+
+
 @pytest.fixture
 def proxy(scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsProxy]:
     """A proxy before the server, which clients are to use; tries follow each other quickly."""
@@ -57,12 +61,6 @@ def proxy(scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 @pytest.fixture
 def parts(proxy: GcsProxy, scheme: str, request: pytest.FixtureRequest) -> folders.Folder:
     return folder_named(scheme, request.node.name)
-
-
-@pytest.fixture
-def served(scheme: str) -> None:
-    if scheme == "memory":
-        pytest.skip("memory has no server")
 
 
 def folder_named(scheme: str, name: str) -> folders.Folder:
@@ -153,9 +151,8 @@ def test_another_runs_file_is_replaced_once(parts: folders.Folder, scheme: str, 
     assert content(other, "part-00000.nc") == b"again"
 
 
-def test_an_upload_whose_answer_is_lost_has_succeeded(
-    served: None, parts: folders.Folder, proxy: GcsProxy, tmp_path: Path
-) -> None:
+@SERVED
+def test_an_upload_whose_answer_is_lost_has_succeeded(parts: folders.Folder, proxy: GcsProxy, tmp_path: Path) -> None:
     left = ["lose"]
     proxy.mischief = lambda method, path: left.pop() if method == "PUT" and left else None
     parts.put(file(tmp_path, b"data"), "part-00000.nc")
@@ -163,9 +160,10 @@ def test_an_upload_whose_answer_is_lost_has_succeeded(
     assert content(parts, "part-00000.nc") == b"data"
 
 
+@SERVED
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_store_that_refuses_for_a_while_is_asked_again(
-    served: None, parts: folders.Folder, proxy: GcsProxy, tmp_path: Path, status: int
+    parts: folders.Folder, proxy: GcsProxy, tmp_path: Path, status: int
 ) -> None:
     random_of = random.Random(status)
     proxy.mischief = lambda method, path: status if random_of.random() < 0.6 else None
@@ -178,9 +176,8 @@ def test_a_store_that_refuses_for_a_while_is_asked_again(
     assert sum(c.status == status for c in proxy.calls) > 5
 
 
-def test_answers_that_break_off_are_asked_for_again(
-    served: None, parts: folders.Folder, proxy: GcsProxy, tmp_path: Path
-) -> None:
+@SERVED
+def test_answers_that_break_off_are_asked_for_again(parts: folders.Folder, proxy: GcsProxy, tmp_path: Path) -> None:
     data = noise(18 << 20)
     parts.put(file(tmp_path, data), "part-00000.nc")
     left = ["cut"] * 3
@@ -203,8 +200,9 @@ def test_an_object_that_is_replaced_is_noticed(proxy: GcsProxy, scheme: str) -> 
         objects.read("a", second, 10, 20)
 
 
+@SERVED
 def test_a_listing_that_breaks_off_goes_on_where_it_was(
-    served: None, proxy: GcsProxy, scheme: str, monkeypatch: pytest.MonkeyPatch
+    proxy: GcsProxy, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects = objects_at(f"{scheme}://scenes/listing")
     for k in range(12):
@@ -216,8 +214,9 @@ def test_a_listing_that_breaks_off_goes_on_where_it_was(
     assert [name for name, _, _ in objects.walk(after=names[4])] == names[5:]
 
 
+@SERVED
 def test_a_store_that_never_answers_is_unavailable_in_one_line(
-    served: None, parts: folders.Folder, proxy: GcsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: folders.Folder, proxy: GcsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "RETRY", retries.RETRY.with_timeout(1.0))
     proxy.mischief = lambda method, path: 503
@@ -230,9 +229,8 @@ def test_a_store_that_never_answers_is_unavailable_in_one_line(
     assert path.exists(), "what is not published is kept"
 
 
-def test_what_another_try_does_not_mend_is_said_at_once(
-    served: None, proxy: GcsProxy, scheme: str, tmp_path: Path
-) -> None:
+@SERVED
+def test_what_another_try_does_not_mend_is_said_at_once(proxy: GcsProxy, scheme: str, tmp_path: Path) -> None:
     absent = Store(f"{scheme}://no-such-bucket/prefix")
     for use_it in (
         lambda: absent.folder("scenes").names(),
@@ -263,9 +261,8 @@ def test_what_cannot_be_a_store(url: str) -> None:
         Store(url)
 
 
+@pytest.mark.parametrize("scheme", ["az"])
 def test_granules_of_azure(proxy: GcsProxy, scheme: str, tmp_path: Path) -> None:
-    if scheme != "az":
-        pytest.skip("those of S3 and Google have tests of their own")
     for name in ("0/g 1+é.nc", "0/g2.nc", "1/g3.nc"):
         directory, _, base = name.rpartition("/")
         objects_at(f"az://scenes/landing/{directory}").write(base, io.BytesIO(b"x" * 5), 5, None)
