@@ -145,7 +145,7 @@ def _explained(what: str) -> Iterator[None]:
 
 def _is_public(location: str) -> bool:
     """Return whether a bucket is one of those that anyone reads without credentials."""
-    return location.startswith(("s3://noaa-", "gs://high-resolution-rapid-refresh/"))
+    return location.startswith("s3://noaa-")
 
 
 def _local(location: str) -> Path | None:

@@ -125,7 +125,8 @@ def test_a_file_is_looked_for_where_the_public_archive_has_it_and_flat() -> None
     for source in SOURCES.values():
         places = {public_root(location) for location in source.locations(hour)[:2]}
         assert places == {source.root}
-    assert public_root("hrrr.google/x") == public_root("noaa_arl_formatted/x") == "gs://high-resolution-rapid-refresh"
+    google = "https://storage.googleapis.com/high-resolution-rapid-refresh"
+    assert public_root("hrrr.google/x") == public_root("noaa_arl_formatted/x") == google
 
 
 def test_the_manual_lists_them() -> None:

@@ -9,7 +9,7 @@ import datetime as dt
 from stilt_dagster.science.meteorology.sources.hrrr import CONUS_3KM, HRRR
 from stilt_dagster.science.meteorology.sources.source import Source
 
-_ROOT = "gs://high-resolution-rapid-refresh"
+_ROOT = "https://storage.googleapis.com/high-resolution-rapid-refresh"
 
 HRRR_GOOGLE = Source(
     name="hrrr.google",
