@@ -12,7 +12,7 @@ from stilt_dagster.science.meteorology.sources.domain import Domain, Point, outs
 #: A run is a forecast's: it begins with any hour, and those of runs that follow each other overlap.
 Span = Literal["6 hours", "day", "week", "month", "run"]
 
-#: NOAA ARL's public archive: its bucket by https, which needs no credentials, and no settings apart from those of a store.
+#: NOAA ARL's public archive: its bucket by https, which takes neither credentials nor the settings of a store.
 NOAA = "https://noaa-oar-arl-hysplit-pds.s3.amazonaws.com"
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
