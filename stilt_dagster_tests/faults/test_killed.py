@@ -126,7 +126,7 @@ def test_a_run_told_to_end_ends_its_children_and_keeps_what_is_finished(project:
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(project: Project) -> None:
     """A limit on file size stands in for the full disk: the same error, from the same calls."""
-    project.cli("scene", "add", project.scene_file(transport={"numpar": 200}))
+    project.cli("scene", "add", project.scene_file(transport={"numpar": 200}, meteorology={"crop": False}))
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
