@@ -4,8 +4,8 @@
     python -m benchmarks.meteorology --spacing 12            0.6 GB
     python -m benchmarks.meteorology --directory DIR         keep the files there, or use those that are
 
-A scene of 1 x 1 degree and 24 h in the middle of a grid like HRRR's, read from files, from a web server and from an S3
-server on loopback, a process each. Beside it what NOAA's ``xtrct_grid`` does to the same records: unpack each field
+A scene of 1 x 1 degree and 24 h in the middle of a grid like HRRR's, read from files, from a web server and from an object
+server (fake-gcs-server) on loopback, a process each. Beside it what NOAA's ``xtrct_grid`` does to the same records: unpack each field
 whole, pack the window anew, with the same compiled codec.
 """
 
@@ -37,7 +37,7 @@ from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster.science.validation import trust_hosts
 from stilt_dagster.settings import trusts
-from stilt_dagster_tests.harness.s3 import S3Server
+from stilt_dagster_tests.harness.gcs import GcsServer
 from stilt_dagster_tests.harness.web import WebServer
 
 #: Runs of the engine that are compared, a receptor each.
@@ -202,14 +202,14 @@ def main() -> None:
             web.requests.clear()
             took = in_a_process(f"{web.url}/met", Path(tmp) / "web.arl", cached)
             show("web server, ranges kept by an earlier scene", took, web.sent, len(web.requests))
-        with S3Server() as s3:
-            s3.put("met")
-            for name, data in content.items():
-                s3.put(name.lstrip("/"), data)
-            environment = uncached | s3.environment
-            took = in_a_process("s3://met", Path(tmp) / "s3.arl", environment)
-            show("S3 server", took, took["bytes_read"], "")
-            assert (Path(tmp) / "s3.arl").read_bytes() == made.read_bytes()
+        del content
+        with GcsServer("met") as gcs:
+            for file in files:
+                gcs.keep("met", file)
+            environment = uncached | {"STORAGE_EMULATOR_HOST": gcs.url}
+            took = in_a_process("gs://met", Path(tmp) / "gcs.arl", environment)
+            show("object server", took, took["bytes_read"], "")
+            assert (Path(tmp) / "gcs.arl").read_bytes() == made.read_bytes()
         bytes_of = needed(files, made)
         print(f"\n{local['grid']} of the source; {local['crop']}; {local['levels']}")
         print(", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in bytes_of.items()))

@@ -37,15 +37,6 @@ TABLE_BYTES = 160
 #: Particle rows of a part file, bytes.
 PART_BYTES = 9
 
-#: ARL files of one hour of an archive, bytes, whole: what is copied to the pod before it is cut.
-ARCHIVE_BYTES_AN_HOUR = {
-    "hrrr": 620 * MIB,
-    "nam12": 100 * MIB,
-    "nams": 160 * MIB,
-    "gfs0p25": 900 * MIB,
-    "gdas1": 4 * MIB,
-}
-
 #: Run tags that override a size, and the size they override.
 OVERRIDES = {"stilt/cpu": "cpu", "stilt/memory": "memory", "stilt/ephemeral-storage": "disk"}
 
@@ -66,8 +57,8 @@ class Load:
         CPU hycs_std is expected to need for all of them, s.
     cells : int
         Cells of the footprint grid times its layers.
-    source : str
-        Meteorology source; empty if the scene names a directory.
+    meteorology : int
+        Bytes of its meteorology aggregate at most.
     background : bool
         Whether it names a field to sample a background in.
     """
@@ -77,7 +68,7 @@ class Load:
     hours: int = 24
     cpu_seconds: float = 960.0
     cells: int = 2_000_000
-    source: str = ""
+    meteorology: int = 4_000_000_000
     background: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,15 +170,12 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
     if asset == "receptors":
         size = Size(1, 600 * MIB + load.receptors * 4096, 1024 * MIB)
     elif asset == "meteorology_aggregate":
-        hourly = ARCHIVE_BYTES_AN_HOUR.get(load.source, 620 * MIB)
-        # Archives keep up to a day in a file, and a run needs the hours at both ends whole.
-        hours = load.hours + 12
-        size = Size(1, 1500 * MIB, 2048 * MIB + 2 * hours * hourly)
+        size = Size(1, 1024 * MIB, 2048 * MIB + load.meteorology)
     elif asset == "trajectories":
         cores = cores_for(load.cpu_seconds * share)
         text = load.rows * TEXT_BYTES
-        parts = min(n, 24.0 * cores) * load.rows * PART_BYTES
-        size = Size(cores, 700 * MIB + cores * (128 * MIB + table), int(3072 * MIB + cores * text + parts))
+        files = load.meteorology + cores * text + min(n, 24.0 * cores) * load.rows * PART_BYTES
+        size = Size(cores, 700 * MIB + cores * (128 * MIB + table), int(3072 * MIB + files))
     elif asset == "footprints":
         # One thread compresses NetCDF, so that more cores than this would wait for it.
         cores = min(4, cores_for(load.cpu_seconds * share))

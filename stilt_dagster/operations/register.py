@@ -11,6 +11,9 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.spec import Scene
 
+#: Bytes of an hour of an archive's files, whole: GFS's at a quarter of a degree.
+_WHOLE_HOUR = 900 << 20
+
 
 def register_scene(
     instance: dg.DagsterInstance, store: Store, scene: Scene, *, replace: bool = False, source: str = ""
@@ -76,6 +79,14 @@ def registered_by_source(instance: dg.DagsterInstance, scene: str) -> float:
     return 0.0
 
 
+def _aggregate_bytes(scene: Scene) -> int:
+    """Return how large a scene's meteorology may become, bytes."""
+    settings = scene.meteorology
+    # Whole files hold the hours at both ends, and a day file more than those.
+    whole = (abs(scene.transport.n_hours) + 24) * _WHOLE_HOUR
+    return max(1, len(settings.sources)) * (settings.budget if settings.crop else whole)
+
+
 def registration(scene: Scene, source: str) -> dg.AssetObservation:
     """Return the event that records a registration."""
     layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
@@ -85,7 +96,7 @@ def registration(scene: Scene, source: str) -> dg.AssetObservation:
         hours=abs(scene.transport.n_hours),
         cpu_seconds=round(scene.predicted_cpu, 1),
         cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
-        source=",".join(scene.meteorology.sources),
+        meteorology=_aggregate_bytes(scene),
         background=scene.background is not None,
     )
     return dg.AssetObservation(

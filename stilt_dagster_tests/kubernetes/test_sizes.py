@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stilt_dagster.kubernetes.pod_sizes import (
-    ARCHIVE_BYTES_AN_HOUR,
     MAX_CORES,
     MIB,
     OVERRIDES,
@@ -22,7 +21,6 @@ from stilt_dagster.kubernetes.pod_sizes import (
 )
 from stilt_dagster.partitions import ASSETS
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import RUN_TAGS
 
@@ -82,5 +80,4 @@ def test_tags_override_sizes_and_nonsense_is_refused() -> None:
 
 
 def test_what_is_said_in_two_places_is_the_same() -> None:
-    assert set(ARCHIVE_BYTES_AN_HOUR) <= set(SOURCES)
     assert set(OVERRIDES) < set(RUN_TAGS)

@@ -87,7 +87,7 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path,
     """Write what a scene keeps of one source's time steps, and describe it."""
     settings = scene.meteorology
     arl.require_one_grid(header for header, _ in steps)
-    limits = Limits(settings.margin, settings.n_levels, settings.max_bytes)
+    limits = Limits(settings.margin, settings.n_levels, settings.budget)
     extent = select(steps, Needs.of(scene), limits) if settings.crop else whole(steps)
     repacked = arl.join(steps, path, extent.selection)
     made = arl.read_header(path)

@@ -30,6 +30,9 @@ MAX_CELLS = 25_000_000
 #: Most sources of meteorology that nest in each other: HYSPLIT reads a dozen grids, and more than four are a mistake.
 MAX_SOURCES = 4
 
+#: Most that is kept of meteorology where a scene does not say, bytes: of HRRR all levels that are needed of a day.
+MAX_METEOROLOGY = 4_000_000_000
+
 #: Least that may be kept of meteorology, bytes: less holds no grid that HYSPLIT runs on.
 MIN_METEOROLOGY = 1_000_000
 
@@ -177,6 +180,11 @@ class MeteorologySettings(Spec):
         description="Degrees kept around receptors and footprint; by default as far as wind carries air.",
     )
     max_bytes: ByteSize | None = Field(None, description='Most that may be kept, such as "2 GB".')
+
+    @property
+    def budget(self) -> int:
+        """Most that may be kept, bytes."""
+        return MAX_METEOROLOGY if self.max_bytes is None else int(self.max_bytes)
 
     @property
     def sources(self) -> tuple[str, ...]:

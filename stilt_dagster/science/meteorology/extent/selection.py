@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,13 +36,10 @@ _DEGREE, _HOUR = 111.2, 36.0
 #: How finely the way from the least to the wanted window is searched for one that keeps to a budget.
 _SHARES = 64
 
-#: Bytes of an aggregate at most, where the scene does not say.
-MAX_BYTES = 4_000_000_000
-
 
 @dataclass(frozen=True)
 class Limits:
-    """What a scene says of it; None is found out.
+    """What a scene says of it; None is found out, or has no limit.
 
     Attributes
     ----------
@@ -142,7 +140,7 @@ def _within_budget(
     kept = [header.step(time) for header, times in steps for time in times]
     cells_needed = max(index_cells(step, levels.count) for step in kept)
     records = sum(n_records(step, levels.count) for step in kept)
-    budget = limits.max_bytes or MAX_BYTES
+    budget = sys.maxsize if limits.max_bytes is None else limits.max_bytes
 
     def window(share: float) -> Window:
         rectangle = tuple(a + share * (b - a) for a, b in zip(least, wanted, strict=True))
