@@ -4,9 +4,9 @@
     python -m benchmarks.meteorology --spacing 12            0.6 GB
     python -m benchmarks.meteorology --directory DIR         keep the files there, or use those that are
 
-A scene of 1 x 1 degree and 24 h in the middle of a grid like HRRR's, read from files, from a web server and from an object
-server (fake-gcs-server) on loopback, a process each. Beside it what NOAA's ``xtrct_grid`` does to the same records: unpack each field
-whole, pack the window anew, with the same compiled codec.
+A scene of 1 x 1 degree and 24 h in the middle of a grid like HRRR's, read from files, from a web server and from an
+object server (fake-gcs-server) on loopback, a process each. Beside it what NOAA's ``xtrct_grid`` does to the same
+records: unpack each field whole, pack the window anew, with the same compiled codec.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster.science.validation import trust_hosts
 from stilt_dagster.settings import trusts
-from stilt_dagster_tests.harness.gcs import GcsServer
-from stilt_dagster_tests.harness.web import WebServer
 
 #: Runs of the engine that are compared, a receptor each.
 RUNS = 3
@@ -171,6 +169,11 @@ def main() -> None:
         place, path, meteorology = args.child
         print(json.dumps(build(place, Path(path), **json.loads(meteorology))))
         return
+    # Not in the process that is measured.
+    from stilt_dagster.resources.gcs import client
+    from stilt_dagster_tests.harness.gcs import GcsServer
+    from stilt_dagster_tests.harness.web import WebServer
+
     with tempfile.TemporaryDirectory(prefix="benchmark-") as tmp:
         directory = args.directory or Path(tmp) / "met"
         weather = Weather(speed=8.0, direction=250.0)
@@ -204,9 +207,10 @@ def main() -> None:
             show("web server, ranges kept by an earlier scene", took, web.sent, len(web.requests))
         del content
         with GcsServer("met") as gcs:
-            for file in files:
-                gcs.keep("met", file)
             environment = uncached | {"STORAGE_EMULATOR_HOST": gcs.url}
+            os.environ |= environment
+            for file in files:
+                client().bucket("met").blob(file.name, chunk_size=16 << 20).upload_from_filename(str(file))
             took = in_a_process("gs://met", Path(tmp) / "gcs.arl", environment)
             show("object server", took, took["bytes_read"], "")
             assert (Path(tmp) / "gcs.arl").read_bytes() == made.read_bytes()

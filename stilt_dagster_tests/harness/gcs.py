@@ -99,10 +99,6 @@ class GcsServer:
         request.add_header("Content-Type", "application/json")
         urllib.request.urlopen(request, timeout=10).close()
 
-    def keep(self, bucket: str, file: Path) -> None:
-        """Have an object that is a file of this machine, without sending it."""
-        shutil.copyfile(file, self._root / bucket / file.name)
-
     def proxy(self) -> GcsProxy:
         """Return a proxy before it."""
         return GcsProxy(self.port)
