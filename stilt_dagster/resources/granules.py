@@ -67,7 +67,7 @@ class GranuleFolder:
         RetrievalError
             If the place cannot be listed.
         """
-        with _explained("list", self.uri):
+        with _granule_errors("list", self.uri):
             for listed in self._listed(after):
                 if listed.key > after and fnmatch.fnmatchcase(listed.key.rsplit("/", 1)[-1], pattern):
                     yield listed
@@ -123,7 +123,7 @@ def fetch(uri: str, directory: Path) -> Path:
         return fetch(uri.removeprefix("file://"), directory)
     from stilt_dagster.resources.remote.files import copy_remote  # slow to import, and not for directories
 
-    with _explained("read", uri):
+    with _granule_errors("read", uri):
         copy = directory / uri.rsplit("/", 1)[-1]
         if not copy_remote(uri, copy, anonymous=uri.startswith("s3://")):
             raise UnreadableError(f"{uri} does not exist")
@@ -131,7 +131,7 @@ def fetch(uri: str, directory: Path) -> Path:
 
 
 @contextmanager
-def _explained(action: str, uri: str) -> Iterator[None]:
+def _granule_errors(action: str, uri: str) -> Iterator[None]:
     """Turn what a client of some store raises into one line."""
     try:
         yield

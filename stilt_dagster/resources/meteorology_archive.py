@@ -46,7 +46,7 @@ class FileArchive:
                 raise MeteorologyError(f"meteorology directory {directory} cannot be read: {error}") from error
         from stilt_dagster.resources.remote.files import list_remote  # slow to import, and not for directories
 
-        with _explained("directory"):
+        with _meteorology_errors("directory"):
             found = list_remote(directory, anonymous=_is_public(directory))
         if not found:
             raise MeteorologyError(f"meteorology directory {directory} does not exist, or is empty: correct it")
@@ -109,7 +109,7 @@ class _Elsewhere:
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         """Yield the bytes of each range, in the order given; see :class:`MeteorologyFile`."""
-        with _explained("file"):
+        with _meteorology_errors("file"):
             yield from self._file.read(ranges)
 
 
@@ -118,7 +118,7 @@ def _copy(location: str, directory: Path) -> Path | None:
 
     copy = directory / location.rsplit("/", 1)[-1]
     try:
-        with _explained("file"):
+        with _meteorology_errors("file"):
             return copy if copy_remote(location, copy, anonymous=_is_public(location)) else None
     except OSError as error:
         raise MeteorologyError(
@@ -129,13 +129,13 @@ def _copy(location: str, directory: Path) -> Path | None:
 def _open_remote(location: str) -> _Elsewhere | None:
     from stilt_dagster.resources.remote.files import open_remote  # slow to import, and not for directories
 
-    with _explained("file"):
+    with _meteorology_errors("file"):
         found = open_remote(location, anonymous=_is_public(location))
         return None if found is None else _Elsewhere(found)
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _meteorology_errors(what: str) -> Iterator[None]:
     """Say of what cannot be read that it is meteorology."""
     try:
         yield

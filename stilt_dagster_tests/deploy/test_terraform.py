@@ -81,8 +81,7 @@ def schema() -> dict[str, str]:
     if not SETUP.exists():
         pytest.skip("the provider's schema is not at hand (../shared/servers/terraform-schema)")
     done = subprocess.run([SETUP, CACHE], capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        pytest.skip(f"the provider's schema cannot be had: {done.stderr[-200:]}")
+    assert not done.returncode, f"the provider's schema cannot be had: {done.stderr[-200:]}"
     [original] = (CACHE / "mirror").rglob("terraform-provider-google_v*")
     provider = CACHE / "taught" / original.relative_to(CACHE / "mirror")
     provider.parent.mkdir(parents=True, exist_ok=True)
