@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from stilt_dagster.science.meteorology.arl.index import Header
 from stilt_dagster.science.meteorology.extent.crop import Rectangle, union
@@ -66,17 +65,13 @@ class Winds:
         k = int(np.clip(np.searchsorted(self.hours, hour) - 1, 0, max(len(self.hours) - 2, 0)))
         later = min(k + 1, len(self.hours) - 1)
         weight = (hour - self.hours[k]) / (self.hours[later] - self.hours[k]) if later > k else 0.0
-        columns = x / self.stride
-        if self.header.grid.wraps_lon:
-            columns = columns % self.u.shape[-1]
-        places = np.stack([y / self.stride, columns])
+        at = _Bilinear.of(self.u.shape[-2:], y / self.stride, x / self.stride, wraps=self.header.grid.wraps_lon)
 
-        def at(winds: NDArray[np.float32]) -> Floats:
-            a, b = (map_coordinates(winds[level, t], places, order=1, mode="nearest") for t in (k, later))
-            return np.asarray((1 - weight) * a + weight * b, float)
+        def wind(winds: NDArray[np.float32]) -> Floats:
+            return (1 - weight) * at(winds[level, k]) + weight * at(winds[level, later])
 
         dx, dy = self._cell(y)
-        return at(self.u) * 3600 / dx, at(self.v) * 3600 / dy
+        return wind(self.u) * 3600 / dx, wind(self.v) * 3600 / dy
 
     def _cell(self, y: Floats) -> tuple[Floats, float]:
         """Return the size of a cell, m; at a pole a column has none, and any wind crosses all of them."""
@@ -86,6 +81,37 @@ class Winds:
         south = self.header.grid.origin[1]
         narrowed = np.maximum(np.cos(np.radians(south + y * place.tangent_lat)), 0.02)
         return abs(place.tangent_lon) * _DEGREE * narrowed, abs(place.tangent_lat) * _DEGREE
+
+
+@dataclass(frozen=True)
+class _Bilinear:
+    """Bilinear interpolation of fields at some places; beyond an edge a field goes on as it is there.
+
+    scipy's ``map_coordinates`` does the same, and takes longer to import than all of this takes to run.
+    """
+
+    corners: tuple[tuple[NDArray[np.intp], NDArray[np.intp], Floats], ...]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], y: Floats, x: Floats, *, wraps: bool) -> _Bilinear:
+        """Return it for places in fractional rows and columns; a grid around the globe goes on at the other end."""
+        ny, nx = shape
+        y, x = np.clip(y, 0, ny - 1), x % nx if wraps else np.clip(x, 0, nx - 1)
+        row, column = np.floor(y).astype(np.intp), np.minimum(np.floor(x).astype(np.intp), nx - 1)
+        above, beside = np.minimum(row + 1, ny - 1), (column + 1) % nx if wraps else np.minimum(column + 1, nx - 1)
+        b, a = y - row, x - column
+        return cls(
+            (
+                (row, column, (1 - b) * (1 - a)),
+                (row, beside, (1 - b) * a),
+                (above, column, b * (1 - a)),
+                (above, beside, b * a),
+            )
+        )
+
+    def __call__(self, field: NDArray[np.float32]) -> Floats:
+        """Return a field at the places."""
+        return np.asarray(sum(field[row, column] * weight for row, column, weight in self.corners))
 
 
 def upwind(winds: Winds, receptors: Rectangle, releases: Sequence[float], n_hours: float) -> Rectangle:
