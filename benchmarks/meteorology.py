@@ -141,6 +141,7 @@ def engine(files: dict[str, Path], directory: Path) -> None:
     receptors = [spec.receptor_list[k] for k in np.linspace(0, len(spec.receptor_list) - 1, RUNS).astype(int)]
     took: dict[str, list[float]] = {name: [] for name in files}
     influence: dict[str, list[float]] = {name: [] for name in files}
+    escaped: dict[str, float] = dict.fromkeys(files, 0.0)
     for receptor in receptors:
         for name, path in files.items():
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -148,14 +149,15 @@ def engine(files: dict[str, Path], directory: Path) -> None:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             assert outcome.status == "ok", outcome
             took[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            escaped[name] = max(escaped[name], outcome.escaped_fraction)
             influence[name].append(float(np.sum(table.column("foot").to_numpy())))
-    print("\n| meteorology of hycs_std | bytes | CPU s a run | influence of all particles against whole files |")
-    print("|---|---|---|---|")
+    print("\n| meteorology of hycs_std | bytes | CPU s a run | influence of all particles | particles that escaped |")
+    print("|---|---|---|---|---|")
     first = influence[next(iter(files))]
     for name, path in files.items():
         off = max(abs(a / b - 1) for a, b in zip(influence[name], first, strict=True))
         cpu = statistics.median(took[name])
-        print(f"| {name} | {path.stat().st_size / 1e6:.0f} MB | {cpu:.2f} | within {off:.1e} |")
+        print(f"| {name} | {path.stat().st_size / 1e6:.0f} MB | {cpu:.2f} | within {off:.1e} | {escaped[name]:.1%} |")
 
 
 def main() -> None:
