@@ -271,3 +271,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         )  # fmt: skip
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_more_than_a_thousand_columns_of_fewer_rows_run(crop: bool, tmp_path: Path) -> None:
+    """hycs_std reads the thousands of columns and rows together."""
+    make_meteorology(tmp_path / "wide", "2023-07-15T06:00", 3, (-118.0, 40.0, -106.0, 40.9), Weather(), spacing_km=1.0)
+    footprint = {"xmin": -117.9, "xmax": -106.1, "ymin": 40.3, "ymax": 40.6}
+    changes = {"time": "2023-07-15T07:00Z", "transport": {"n_hours": -1, "numpar": 2}, "footprint": footprint}
+    scene = scene_on(tmp_path / "wide", meteorology={"crop": crop}, **changes)
+    path, made = build(scene, tmp_path)
+    assert made.nx >= 1000 > made.ny
+    outcome, _ = simulate(scene.receptor_list[0], scene.transport, path, Hysplit(scratch=tmp_path))
+    assert (outcome.status, outcome.hours_covered) == ("ok", 1.0), outcome.message

@@ -18,7 +18,7 @@ from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology.arl.fields import read_records
 from stilt_dagster.science.meteorology.arl.grids import Window, subset
 from stilt_dagster.science.meteorology.arl.index import INDEX_FIXED, RECORD_HEADER, Header, Record, Step
-from stilt_dagster.science.meteorology.arl.packing import Field, cut, repack
+from stilt_dagster.science.meteorology.arl.packing import Field, cut, repack, with_thousands
 
 #: Bytes an index record has for each level, and for each variable of it.
 _ENTRY = 8
@@ -149,7 +149,7 @@ def _write_step(out: BinaryIO, header: Header, step: Step, groups: Iterable[list
     if window is None:  # as it is, to the byte
         [index] = header.file.read([(step.position, step.position + length)])
     else:
-        index = _index_record(step.index, grid, levels).to_record_bytes(length)
+        index = with_thousands(_index_record(step.index, grid, levels).to_record_bytes(length))
     out.write(index)
     out.seek(end)
     return repacked

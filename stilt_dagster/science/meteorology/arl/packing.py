@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from stilt_dagster.science.meteorology.arl.grids import Window
 from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER
 
+#: Where a record's text has the letters of its grid's thousands.
+_THOUSANDS = slice(12, 14)
+
 #: The byte of no difference, and the smallest and the largest difference a byte holds.
 _ZERO, _LEAST, _MOST = 127, -127, 128
 
@@ -77,7 +80,20 @@ class Field:
 
     def tobytes(self) -> bytes:
         """Return the record."""
-        return self.raw or self.header.tobytes() + self.data.tobytes()
+        return self.raw or with_thousands(self.header.tobytes()) + self.data.tobytes()
+
+
+def with_thousands(record: bytes) -> bytes:
+    """Return a record with its grid's thousands as HYSPLIT reads them.
+
+    A letter stands for the thousands of columns, another for those of rows: A for 1000. Where the one is a letter the
+    other must be ``@`` for none, since HYSPLIT takes the code of both less 64 (found by trying: of ``A9`` it makes
+    1053 x -6430 cells); arlmet writes ``9``, which is right where neither is a letter.
+    """
+    letters = record[_THOUSANDS]
+    if letters.count(b"9") != 1:
+        return record
+    return record[: _THOUSANDS.start] + letters.replace(b"9", b"@") + record[_THOUSANDS.stop :]
 
 
 def cut(field: Field, window: Window) -> Field | None:

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 from arlmet import File, Grid, SigmaAxis
 
+from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER
+from stilt_dagster.science.meteorology.arl.packing import with_thousands
+
 
 def create(
     path: Path,
@@ -40,3 +43,17 @@ def create(
                 data = np.broadcast_to(np.asarray(values, np.float32), (grid.ny, grid.nx)).copy()
                 step.create_datarecord(name, level=level, forecast=0, data=data, diff=diff)
             file.flush()
+    _write_thousands(path, grid)
+
+
+def _write_thousands(path: Path, grid: Grid) -> None:
+    """Write a grid's thousands anew where HYSPLIT reads them otherwise than arlmet writes them."""
+    length = RECORD_HEADER + grid.nx * grid.ny
+    with path.open("r+b") as file:
+        for position in range(0, path.stat().st_size, length):
+            file.seek(position)
+            text = file.read(RECORD_HEADER)
+            if with_thousands(text) == text:
+                return
+            file.seek(position)
+            file.write(with_thousands(text))
