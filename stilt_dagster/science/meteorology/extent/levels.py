@@ -81,8 +81,9 @@ def heights(
 ) -> NDArray[np.float64]:
     """Return the lowest height each level has above the ground, m, shape ``(levels,)``.
 
-    The first level is the ground, whatever a file says of it: on pressure levels that is 0. Pressure follows from the vertical coordinate, height from that with a constant lapse rate (U.S. Standard Atmosphere
-    1976, eq. 33a, solved for height)::
+    The first level is the ground, whatever a file says of it: on pressure levels that is 0. The pressure of the others
+    follows from the vertical coordinate, height from that with a constant lapse rate (U.S. Standard Atmosphere 1976,
+    eq. 33a, solved for height)::
 
         z = T0 / L (1 - (p / p0)^(R L / g))
 
