@@ -17,7 +17,7 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.arl.joining import n_records
-from stilt_dagster.science.meteorology.extent.crop import rectangle_of, window_of
+from stilt_dagster.science.meteorology.extent.crop import rectangle_of, turned, widened, window_of
 from stilt_dagster.science.meteorology.extent.envelope import SPREAD, Winds, upwind
 from stilt_dagster.science.meteorology.extent.levels import heights, levels_needed
 from stilt_dagster.science.meteorology.extent.needs import Needs
@@ -94,6 +94,36 @@ def test_a_box_far_from_a_regional_grid_is_refused(box: arl.Box) -> None:
             window_of(GRIDS[name], rectangle_of(GRIDS[name], box), 1, may_grow=True)
 
 
+def test_a_box_that_holds_a_regional_grid_takes_all_of_it() -> None:
+    grid = GRIDS["regional"]
+    for west, east in ((-170.0, -20.0), (-131.0, 100.0), (-180.0, 180.0), (100.0, 60.0), (-100.0, -110.0)):
+        window = window_of(grid, rectangle_of(grid, (west, -90.0, east, 90.0)), 1, may_grow=True)
+        assert window == (0, 281, 0, 141), (west, east)
+
+
+def test_a_box_from_pole_to_pole_takes_all_of_a_projected_grid() -> None:
+    """No projection has both poles: they lie infinitely far away."""
+    grid = GRIDS["Lambert"]
+    window = window_of(grid, rectangle_of(grid, (-180.0, -90.0, 180.0, 90.0)), 1, may_grow=True)
+    assert window == (0, grid.nx, 0, grid.ny)
+
+
+def test_a_margin_reaches_over_a_pole() -> None:
+    grid = GRIDS["global, 0 to 360"]
+    window = window_of(grid, rectangle_of(grid, (10.0, 87.0, 12.0, 88.0), 5.0), 1, may_grow=True)
+    assert window == (0, 360, 172, 181)
+    window = window_of(grid, rectangle_of(grid, (10.0, -88.0, 12.0, -88.0), 9.0), 1, may_grow=True)
+    assert window == (0, 360, 0, 12)
+
+
+def test_a_rectangle_is_brought_to_another_ones_side_of_the_seam() -> None:
+    grid = GRIDS["global, 0 to 360"]
+    box, receptor = rectangle_of(grid, (-1.0, 40.0, 2.0, 41.0)), rectangle_of(grid, (0.5, 40.0, 0.5, 40.0))
+    assert (box[:2], receptor[:2]) == ((359, 362), (0.5, 0.5))
+    assert turned(grid, receptor, box)[:2] == (360.5, 360.5)
+    assert turned(grid, box, box) == box
+
+
 def test_a_box_around_a_pole_takes_every_column() -> None:
     for name in ("global, 0 to 360", "global, -180 to 180"):
         grid = GRIDS[name]
@@ -125,13 +155,39 @@ def test_a_run_forward_in_time_goes_with_the_wind() -> None:
     assert reach[3] == pytest.approx(82.0)
 
 
-@pytest.mark.parametrize("latitude", [0.0, 60.0, 89.0])
+@pytest.mark.parametrize("latitude", [0.0, 60.0, 85.0])
 def test_degrees_of_longitude_narrow_towards_the_poles(latitude: float) -> None:
     grid = GRIDS["global, -180 to 180"]
     y = latitude + 90
     x0, _, _, _ = upwind(blowing(grid, 5.0, 0.0), (2.0, 3.0, y, y), [24.0], -24)
-    degrees = 5.0 * 24 * 3.6 / 111.195 / max(np.cos(np.radians(latitude)), 0.02)
+    degrees = 5.0 * 24 * 3.6 / 111.195 / np.cos(np.radians(latitude))
     assert x0 == pytest.approx(2.0 - degrees * (1 + SPREAD), rel=0.01)
+
+
+@pytest.mark.parametrize("pole", [-90.0, 90.0])
+def test_air_from_over_a_pole_needs_every_column_and_the_rows_beyond(pole: float) -> None:
+    """The wind of a day comes from 3.9 degrees away: from 2.9 degrees on the other side."""
+    grid = GRIDS["global, -180 to 180"]
+    start = (100.5, 100.5, *(2 * [90 + pole - np.sign(pole)]))
+    winds = blowing(grid, 0.0, 0.0)
+    columns = np.cos(np.radians(grid.calculate_coords()["lon"][1] + 79.5))  # southward here is northward over there
+    winds.v[:] = -5.0 * np.sign(pole) * columns
+    winds.u[:] = 5.0 * np.sin(np.radians(grid.calculate_coords()["lon"][1] + 79.5))
+    reach = upwind(winds, start, [24.0], -24)
+    assert reach[1] - reach[0] >= 360
+    far = reach[2] if pole > 0 else 180 - reach[3]
+    assert far == pytest.approx(180 - 2.9 - 1.9 * SPREAD, abs=0.1)
+    x0, x1, y0, y1 = window_of(grid, widened(grid, reach, 60.0, 3), 1, may_grow=True)
+    assert (x1 - x0, y1 if pole > 0 else 181 - y0) == (360, 181)
+
+
+@pytest.mark.parametrize("name", ["global, 0 to 360", "global, -180 to 180"])
+def test_kilometres_around_a_rectangle_are_more_columns_towards_the_poles(name: str) -> None:
+    grid = GRIDS[name]
+    assert widened(grid, (10, 20, 149, 150), 55.6) == pytest.approx((8.985, 21.015, 148.5, 150.5), abs=0.01)
+    assert widened(grid, (10, 20, 90, 150), 55.6, 3) == pytest.approx((7, 23, 87, 153))
+    assert widened(grid, (10, 20, 170, 178), 0.0, 3) == (10, 370, 167, 181)
+    assert widened(grid, (10, 20, 178, 183), 0.0, 1) == (10, 370, 176, 184), "three rows over the pole"
 
 
 # -- levels ------------------------------------------------------------------------------------------------------------
@@ -164,6 +220,14 @@ def test_levels_hold_the_mixed_layer_and_the_releases(header: arl.Header) -> Non
     assert lowest[low.count - 1] > 1.4 * mixed
     assert lowest[high.count - 1] > 3900.0
     assert f"mixing heights up to {mixed:.0f} m" in low.why
+
+
+@pytest.mark.parametrize("rows", [(-20.0, -10.0), (500.0, 510.0)])
+def test_levels_of_a_rectangle_beside_the_grid_are_those_of_its_edge(
+    rows: tuple[float, float], header: arl.Header
+) -> None:
+    survey = Survey.of([(header, list(header.times))])
+    assert levels_needed(survey, (0, 5, *rows), 10.0).count > 2
 
 
 def test_files_without_mixing_heights_keep_all_levels(header: arl.Header) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.meteorology.arl.index import Header
-from stilt_dagster.science.meteorology.extent.crop import Rectangle, union
+from stilt_dagster.science.meteorology.extent.crop import Rectangle, columns_around, union
 from stilt_dagster.science.meteorology.extent.survey import Survey
 
 #: Hours of a step: an air parcel in a jet moves a tenth of a degree a minute.
@@ -21,8 +21,11 @@ _SIDE = 5
 #: Added to the way that air has come, a share of it: for turbulence, changes of level, winds between those looked at.
 SPREAD = 0.25
 
-#: Metres of a degree of latitude.
-_DEGREE = 111_195.0
+#: Radius of HYSPLIT's Earth, m.
+_RADIUS = 6_371_200.0
+
+#: Degrees north or south from which air may come over a pole in a step, and any column may be on its way.
+_POLAR = 88.0
 
 Floats = NDArray[np.float64]
 
@@ -60,8 +63,30 @@ class Winds:
         u_kept, v_kept = (np.stack(part) for part in zip(*pairs, strict=True))
         return cls(survey.hours, u_kept, v_kept, survey.stride, survey.header)
 
-    def cells_an_hour(self, level: int, hour: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Return how many cells air moves in an hour, along each axis, at some places."""
+    def moved(self, level: int, hour: float, x: Floats, y: Floats, step: float) -> tuple[Floats, Floats]:
+        """Return where the air of some places is a step later, in hours, or before one where that is negative.
+
+        Heun's method: it goes at the mean of the winds at both ends.
+        """
+        first = self._velocity(level, hour, x, y)
+        second = self._velocity(level, hour + step, *self._gone(x, y, first * step))
+        return self._gone(x, y, (first + second) / 2 * step)
+
+    def _velocity(self, level: int, hour: float, x: Floats, y: Floats) -> Floats:
+        """Return the wind at some places: cells an hour; of degrees, radians an hour as vectors in space.
+
+        There north and east of a place near a pole are others than those of a place beyond it.
+        """
+        u, v = self._wind(level, hour, x, y)
+        if not self.header.grid.is_latlon:
+            return np.stack([u, v]) * 3.6 / self.header.grid.projection.grid_size
+        lon, lat = self._lonlat(x, y)
+        east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)])
+        north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
+        return (u * east + v * north) * 3600 / _RADIUS
+
+    def _wind(self, level: int, hour: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return the wind along each axis at some places, m s-1."""
         k = int(np.clip(np.searchsorted(self.hours, hour) - 1, 0, max(len(self.hours) - 2, 0)))
         later = min(k + 1, len(self.hours) - 1)
         weight = (hour - self.hours[k]) / (self.hours[later] - self.hours[k]) if later > k else 0.0
@@ -70,17 +95,32 @@ class Winds:
         def wind(winds: NDArray[np.float32]) -> Floats:
             return (1 - weight) * at(winds[level, k]) + weight * at(winds[level, later])
 
-        dx, dy = self._cell(y)
-        return wind(self.u) * 3600 / dx, wind(self.v) * 3600 / dy
+        return wind(self.u), wind(self.v)
 
-    def _cell(self, y: Floats) -> tuple[Floats, float]:
-        """Return the size of a cell, m; at a pole a column has none, and any wind crosses all of them."""
-        place = self.header.grid.projection
-        if not self.header.grid.is_latlon:
-            return np.full_like(y, place.grid_size * 1000), place.grid_size * 1000
-        south = self.header.grid.origin[1]
-        narrowed = np.maximum(np.cos(np.radians(south + y * place.tangent_lat)), 0.02)
-        return abs(place.tangent_lon) * _DEGREE * narrowed, abs(place.tangent_lat) * _DEGREE
+    def _gone(self, x: Floats, y: Floats, way: Floats) -> tuple[Floats, Floats]:
+        """Return where a way leads from some places; columns go on past the seam."""
+        grid = self.header.grid
+        if not grid.is_latlon:
+            return x + way[0], y + way[1]
+        lon, lat = self._lonlat(x, y)
+        place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]) + way
+        east = np.arctan2(place[1], place[0]) - lon
+        north = np.arctan2(place[2], np.hypot(place[0], place[1])) - lat
+        east = (east + np.pi) % (2 * np.pi) - np.pi
+        return (
+            x + np.degrees(east) / grid.projection.tangent_lon,
+            y + np.degrees(north) / grid.projection.tangent_lat,
+        )
+
+    def _lonlat(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of places on a longitude/latitude grid, radians."""
+        (west, south), place = self.header.grid.origin, self.header.grid.projection
+        return np.radians(west + x * place.tangent_lon), np.radians(south + y * place.tangent_lat)
+
+    def near_pole(self, y: Floats) -> bool:
+        """Return whether air of some rows is so near to a pole that it may pass it, on whichever side, in a step."""
+        grid = self.header.grid
+        return bool(grid.is_latlon and np.abs(self._lonlat(y, y)[1]).max() > np.radians(_POLAR))
 
 
 @dataclass(frozen=True)
@@ -140,12 +180,11 @@ def upwind(winds: Winds, receptors: Rectangle, releases: Sequence[float], n_hour
             left, hour = abs(n_hours), release
             while left > 1e-9:
                 step = float(np.copysign(min(_STEP, left), n_hours))
-                u, v = winds.cells_an_hour(level, hour, x, y)
-                # Heun's method: the mean of the winds at both ends of a step.
-                u2, v2 = winds.cells_an_hour(level, hour + step, x + u * step, y + v * step)
-                x, y = x + (u + u2) / 2 * step, y + (v + v2) / 2 * step
+                x, y = winds.moved(level, hour, x, y, step)
                 left, hour = left - abs(step), hour + step
                 passed.append((float(x.min()), float(x.max()), float(y.min()), float(y.max())))
+                if winds.near_pole(y):
+                    passed.append((x0, x0 + columns_around(winds.header.grid), y0, y1))
     reach = union(*passed)
     return (
         reach[0] - SPREAD * (receptors[0] - reach[0]),

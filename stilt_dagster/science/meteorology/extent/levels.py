@@ -81,8 +81,9 @@ def heights(
 ) -> NDArray[np.float64]:
     """Return the lowest height each level has above the ground, m, shape ``(levels,)``.
 
-    Pressure follows from the vertical coordinate, height from that with a constant lapse rate (U.S. Standard Atmosphere
-    1976, eq. 33a, solved for height)::
+    The first level is the ground, whatever a file says of it: on pressure levels that is 0. The pressure of the others
+    follows from the vertical coordinate, height from that with a constant lapse rate (U.S. Standard Atmosphere 1976,
+    eq. 33a, solved for height)::
 
         z = T0 / L (1 - (p / p0)^(R L / g))
 
@@ -97,11 +98,12 @@ def heights(
     """
     axis = header.axis
     if axis.flag == 3:  # levels are heights
-        return _SQUEEZED * np.asarray(axis.levels, float)
+        return _SQUEEZED * np.append(0.0, axis.levels[1:])
     if axis.flag == 5:  # close to sigma, and all that a file tells without its PRES fields
         axis = SigmaAxis(levels=axis.levels, offset=axis.offset)
     pressure = axis.to_pressure(surface_pressure=surface_pressure)
-    pressure = np.broadcast_to(pressure, (*surface_pressure.shape, len(axis.levels)))
+    pressure = np.broadcast_to(pressure, (*surface_pressure.shape, len(axis.levels))).copy()
+    pressure[..., 0] = surface_pressure
     ratio = np.clip(pressure / surface_pressure[..., None], 1e-4, 1.0)
     z = temperature[..., None] / _LAPSE * (1 - ratio ** (_R * _LAPSE / _G))
     return np.asarray(z.reshape(-1, z.shape[-1]).min(axis=0), float)

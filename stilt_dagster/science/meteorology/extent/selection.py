@@ -15,11 +15,12 @@ from stilt_dagster.science.meteorology.arl.grids import Window
 from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER, Header
 from stilt_dagster.science.meteorology.arl.joining import Selection, index_cells, n_records
 from stilt_dagster.science.meteorology.extent.crop import (
-    ArlGrid,
+    KM_A_DEGREE,
     Rectangle,
-    grown,
     rectangle_of,
+    turned,
     union,
+    widened,
     window_of,
 )
 from stilt_dagster.science.meteorology.extent.envelope import Winds, upwind
@@ -27,11 +28,11 @@ from stilt_dagster.science.meteorology.extent.levels import Levels, levels_neede
 from stilt_dagster.science.meteorology.extent.needs import Needs
 from stilt_dagster.science.meteorology.extent.survey import Survey
 
-#: Degrees that are kept around everything, and cells.
-_DEGREES, _CELLS = 0.5, 3
+#: Kilometres that are kept around everything, half a degree, and cells at least.
+_AROUND, _CELLS = 0.5 * KM_A_DEGREE, 3
 
-#: Kilometres of a degree of latitude, and of an hour of a wind of 10 m/s: where mixing heights are looked at first.
-_DEGREE, _HOUR = 111.2, 36.0
+#: Kilometres of an hour of a wind of 10 m/s: where mixing heights are looked at first.
+_HOUR = 36.0
 
 #: How finely the way from the least to the wanted window is searched for one that keeps to a budget.
 _SHARES = 64
@@ -106,19 +107,19 @@ def select(steps: Steps, needs: Needs, limits: Limits) -> Extent:
     grid, survey = header.grid, Survey.of(steps)
     least = rectangle_of(grid, needs.box)
     if limits.margin is None:
-        cells = max(_CELLS, _DEGREES * _DEGREE / _cell_km(grid))
-        receptors, least = rectangle_of(grid, needs.receptors), grown(least, cells)
-        near = grown(receptors, _HOUR * abs(needs.n_hours) / _cell_km(grid))
+        receptors = turned(grid, rectangle_of(grid, needs.receptors), least)
+        least = widened(grid, least, _AROUND, _CELLS)
+        near = widened(grid, receptors, _HOUR * abs(needs.n_hours))
         levels = _levels(survey, near, needs, limits)
         winds = Winds.of(survey, levels.count)
         first = survey.steps[0][1]
         releases = [(time - first) / pd.Timedelta(hours=1) for time in needs.releases]
         reach = receptors if winds is None else upwind(winds, receptors, releases, needs.n_hours)
-        wanted = union(least, grown(reach, cells))
+        wanted = union(least, widened(grid, reach, _AROUND, _CELLS))
         levels = max(levels, _levels(survey, union(near, wanted), needs, limits), key=lambda found: found.count)
         why = f"as far as wind carries air in {abs(needs.n_hours)} h and a quarter more"
     else:
-        least = wanted = grown(rectangle_of(grid, needs.box, limits.margin), 1)
+        least = wanted = widened(grid, rectangle_of(grid, needs.box, limits.margin), 0.0, 1)
         levels = _levels(survey, wanted, needs, limits)
         why = f"{limits.margin:g} degrees around receptors and footprint"
     return _within_budget(steps, least, wanted, levels, limits, why)
@@ -163,9 +164,3 @@ def _within_budget(
 
 def _text(n_bytes: int) -> str:
     return ByteSize(n_bytes).human_readable(decimal=True)
-
-
-def _cell_km(grid: ArlGrid) -> float:
-    """Return the size of a cell, km; of degrees, along a meridian."""
-    place = grid.projection
-    return float(abs(place.tangent_lat) * _DEGREE if grid.is_latlon else place.grid_size)

@@ -70,7 +70,6 @@ class Survey:
         """Return the part of fields that lies in a rectangle of the grid, one value at least a side."""
         ny, nx = fields.shape[1:]
         x0, x1, y0, y1 = (value / self.stride for value in rectangle)
-        rows = np.arange(max(0, int(y0)), min(ny, int(y1) + 2))
-        columns = np.arange(int(np.floor(x0)), int(np.floor(x1)) + 2)
-        columns = np.unique(columns % nx) if self.header.grid.wraps_lon else np.clip(columns, 0, nx - 1)
-        return fields[:, np.clip(rows, 0, ny - 1)[:, None], columns[None, :]]
+        rows, columns = (np.arange(int(np.floor(a)), int(np.floor(b)) + 2) for a, b in ((y0, y1), (x0, x1)))
+        columns = np.unique(columns % nx if self.header.grid.wraps_lon else np.clip(columns, 0, nx - 1))
+        return fields[:, np.unique(np.clip(rows, 0, ny - 1))[:, None], columns[None, :]]
