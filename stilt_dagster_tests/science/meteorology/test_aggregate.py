@@ -95,6 +95,25 @@ def test_levels_can_be_left_out(meteorology: Path, tmp_path: Path) -> None:
     assert made.levels[0] == 1.0
 
 
+def test_a_crop_and_its_levels_give_the_particles_of_whole_files(tmp_path: Path) -> None:
+    """To the digit, day and night, as long as none leaves: values and places of cells are the source's own."""
+    calm = Weather(speed=0.7, direction=270.0)
+    make_meteorology(tmp_path / "met", "2023-07-15T00:00", 23, (-113.6, 39.4, -110.6, 41.6), calm, spacing_km=6.0)
+    footprint = {"xmin": -112.4, "xmax": -111.8, "ymin": 40.3, "ymax": 40.6}
+    made, particles = {}, {}
+    for name, met in {"crop": {}, "levels": {"n_levels": "all"}, "whole": {"crop": False}}.items():
+        changes = {"time": "2023-07-15T22:00Z", "transport": {"n_hours": -20, "numpar": 40}, "footprint": footprint}
+        scene = scene_on(tmp_path / "met", meteorology=met, **changes)
+        path, made[name] = build(scene, tmp_path)
+        outcome, particles[name] = simulate(scene.receptor_list[0], scene.transport, path, Hysplit(scratch=tmp_path))
+        assert (outcome.status, outcome.escaped_fraction) == ("ok", 0.0)
+    assert len(made["crop"].levels) < len(made["levels"].levels)
+    assert made["crop"].kept["records_packed_anew"] == 0
+    assert particles["crop"].equals(particles["levels"])
+    influence = {name: float(np.sum(table.column("foot").to_numpy())) for name, table in particles.items()}
+    assert influence["crop"] == pytest.approx(influence["whole"], rel=1e-5)
+
+
 def test_the_crop_covers_the_projected_perimeter_of_the_box(tmp_path: Path) -> None:
     """Far from the cone's meridian parallels are steep curves: every corner must still be on the crop."""
     make_meteorology(tmp_path / "wide", "2023-07-15T07:00", 4, (-126.0, 30.0, -108.0, 50.0), Weather(), spacing_km=27.0)

@@ -41,7 +41,7 @@ def test_sources_are_those_of_arlmet() -> None:
         assert (source.last is None) == (source.publication_lag is not None), "it ended, or is added to"
         if name not in OTHERS:
             assert source.first == of_arlmet(name).start_date
-            assert source.root == f"s3://{Archive.S3_BUCKET}"
+            assert source.root == f"https://{Archive.S3_BUCKET}.s3.amazonaws.com"
 
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - OTHERS))

@@ -79,11 +79,11 @@ class Winds:
         """
         u, v = self._wind(level, hour, x, y)
         if not self.header.grid.is_latlon:
-            return np.stack([u, v]) * 3.6 / self.header.grid.projection.grid_size
+            return np.asarray(np.stack([u, v]) * 3.6 / self.header.grid.projection.grid_size)
         lon, lat = self._lonlat(x, y)
         east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)])
         north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
-        return (u * east + v * north) * 3600 / _RADIUS
+        return np.asarray((u * east + v * north) * 3600 / _RADIUS)
 
     def _wind(self, level: int, hour: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return the wind along each axis at some places, m s-1."""
@@ -93,7 +93,7 @@ class Winds:
         at = _Bilinear.of(self.u.shape[-2:], y / self.stride, x / self.stride, wraps=self.header.grid.wraps_lon)
 
         def wind(winds: NDArray[np.float32]) -> Floats:
-            return (1 - weight) * at(winds[level, k]) + weight * at(winds[level, later])
+            return np.asarray((1 - weight) * at(winds[level, k]) + weight * at(winds[level, later]))
 
         return wind(self.u), wind(self.v)
 

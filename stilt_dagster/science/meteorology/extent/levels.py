@@ -14,6 +14,13 @@ from stilt_dagster.science.meteorology.extent.survey import Survey
 #: Levels must hold this many mixing heights, and so many metres above the highest release.
 MIXING_HEIGHTS, ABOVE_RELEASE = 1.5, 1000.0
 
+#: HYSPLIT's own levels lie at A k^2 + B k + C metres (HYSPLIT user's guide, "vertical coordinate").
+_A, _B, _C = 30.0, -25.0, 5.0
+
+#: How many of HYSPLIT's own levels must lie between what is held and the end of the file's. Turbulence that it finds
+#: above the mixed layer depends on three more levels: where the file ended before, particles came out otherwise.
+_BEYOND = 2
+
 #: Acceleration of gravity (m s-2), gas constant of dry air (J kg-1 K-1), lapse rate of the standard atmosphere (K m-1).
 _G, _R, _LAPSE = 9.80665, 287.05, 0.0065
 
@@ -43,8 +50,8 @@ class Levels:
 def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> Levels:
     """Return the fewest levels that hold the mixed layer and what is released above it.
 
-    They reach to 1.5 times the largest mixing height of the hours and the rectangle, or to 1 km above the highest
-    release, whichever is higher, and one level beyond, which HYSPLIT interpolates to.
+    They hold 1.5 times the largest mixing height of the hours and the rectangle, and 1 km above the highest release, and
+    reach so far beyond that particles below come out as they do with all levels.
 
     Parameters
     ----------
@@ -63,7 +70,7 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
         return Levels(count, f"all {count}: the files have no {missing} to tell how high air is mixed")
     temperature = survey.fields(0, "T02M")
     highest = float(survey.inside(mixing_height, rectangle).max())
-    needed = max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE)
+    needed = _hysplit_level_beyond(max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE))
     ground = survey.inside(pressure, rectangle)
     air = np.full_like(ground, _COLD) if temperature is None else survey.inside(temperature, rectangle)
     lowest = np.min([heights(survey.header, *hour) for hour in zip(ground, air, strict=True)], axis=0)
@@ -74,6 +81,12 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
         f"{kept} of {count}: up to {lowest[kept - 1]:.0f} m, for mixing heights up to {highest:.0f} m and releases "
         f"up to {release_top:.0f} m",
     )
+
+
+def _hysplit_level_beyond(height: float) -> float:
+    """Return the height of HYSPLIT's own level some way above the one that holds a height, m."""
+    k = np.ceil((-_B + np.sqrt(_B**2 - 4 * _A * (_C - height))) / (2 * _A)) + _BEYOND
+    return float(_A * k**2 + _B * k + _C)
 
 
 def heights(
