@@ -80,11 +80,11 @@ class Winds:
         """
         u, v = self._wind(level, hour, x, y)
         if not self.header.grid.is_latlon:
-            return np.stack([u, v]) * 3.6 / self.header.grid.projection.grid_size
+            return np.asarray(np.stack([u, v]) * 3.6 / self.header.grid.projection.grid_size)
         lon, lat = self._lonlat(x, y)
         east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)])
         north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
-        return (u * east + v * north) * 3600 / _RADIUS
+        return np.asarray((u * east + v * north) * 3600 / _RADIUS)
 
     def _wind(self, level: int, hour: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return the wind along each axis at some places, m s-1."""
