@@ -112,15 +112,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Vertical, str
 
 #: Place, wind, and how far from where the wind says particles may be on average, km: of 360 or 540 km.
 SCENES = {
-    "mid-latitudes": (-112.0, 40.5, ZONAL, 15),
-    "across the antimeridian": (179.5, 40.5, ZONAL, 15),
-    "across 0 E": (0.5, -40.5, ZONAL, 15),
-    "west of 0 E": (-0.5, 35.5, ZONAL, 15),
-    "around the North Pole": (-80.5, 87.0, ZONAL, 15),
-    "from the North Pole's seam": (179.9, 85.0, Rotation(90.0, 0.0), 15),
+    "mid-latitudes": (-112.0, 40.4, ZONAL, 15),
+    "across the antimeridian": (179.6, 40.4, ZONAL, 15),
+    "across 0 E": (0.6, -40.4, ZONAL, 15),
+    "west of 0 E": (-0.6, 35.4, ZONAL, 15),
+    "around the North Pole": (-80.6, 87.0, ZONAL, 15),
     "past the North Pole": (-60.0, 87.0, POLAR, 15),
-    "past the South Pole": (120.0, -87.0, POLAR, 15),
-    "over the South Pole": (100.0, -87.0, POLAR, 120),  # hycs_std itself loses some way there
+    "over the South Pole": (100.0, -87.0, POLAR, 150),  # on the pole itself hycs_std loses some way, of whole files too
 }
 
 
@@ -130,11 +128,12 @@ SCENES = {
 def test_a_crop_has_all_that_particles_need(
     name: str, vertical: Vertical, globe: str, archive: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """They are those of whole files, until rounding has them part.
+    """They are those of whole files, until rounding has them part where columns have other numbers.
 
     hycs_std keeps places in single precision, as cells from a file's first column: those of a crop are finer. So
-    positions differ by metres a minute, and after an hour or two in turbulence they are other particles of the same
-    kind, whose influence differs by what that of a few dozen does.
+    positions differ by metres a minute, and after an hour and a half they are in other turbulence: other particles of
+    the same kind, whose influence differs by what that of a few dozen does. Where all columns are kept, at the poles,
+    they are the same to the end.
     """
     lon, lat, wind, tolerance = SCENES[name]
     source = {"source": "gdas1" if vertical == "pressure" else "gfs0p25"}
@@ -152,10 +151,11 @@ def test_a_crop_has_all_that_particles_need(
 
     hour, hour_of_whole = (float(p.foot[p.age >= -60].sum()) for p in (particles, of_whole))
     assert hour == pytest.approx(hour_of_whole, rel=1e-5)
-    assert particles.foot.sum() == pytest.approx(of_whole.foot.sum(), rel=0.25)
+    same = 1e-5 if made.nx == 360 else 0.25
+    assert float(particles.foot.sum()) == pytest.approx(float(of_whole.foot.sum()), rel=same)
 
     assert len(made.levels) < len(SIGMA)
-    if "Pole" in name and "seam" not in name:
+    if "Pole" in name:
         assert (made.nx, made.ny <= 15) == (360, True)
     else:
         assert made.nx * made.ny < 1000, "an index record alone needs some 800 cells"
