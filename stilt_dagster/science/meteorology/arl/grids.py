@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from arlmet import Grid, GridWindow, Projection
 from numpy.typing import NDArray
@@ -17,7 +19,15 @@ Window = tuple[int, int, int, int]
 def subset(grid: Grid, window: Window) -> Grid:
     """Return a part of a grid, its cells where they were."""
     x0, x1, y0, y1 = window
-    return grid.subset(GridWindow(x_start=x0, x_stop=x1, y_start=y0, y_stop=y1))
+    return readable(grid.subset(GridWindow(x_start=x0, x_stop=x1, y_start=y0, y_stop=y1)))
+
+
+def readable(grid: Grid) -> Grid:
+    """Return a grid in longitudes that hycs_std reads: where all are negative, it finds no place on the grid."""
+    place = grid.projection
+    if not grid.is_latlon or place.sync_lon >= 0 or place.pole_lon >= 0:
+        return grid
+    return replace(grid, projection=replace(place, sync_lon=place.sync_lon + 360, pole_lon=place.pole_lon + 360))
 
 
 def lambert(bbox: Box, spacing_km: float) -> Grid:

@@ -50,8 +50,8 @@ class Levels:
 def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> Levels:
     """Return the fewest levels that hold the mixed layer and what is released above it.
 
-    They hold 1.5 times the largest mixing height of the hours and the rectangle, and 1 km above the highest release, and
-    reach so far beyond that particles below come out as they do with all levels.
+    They hold 1.5 times the largest mixing height of the hours and the rectangle, and 1 km above the highest release,
+    and reach so far beyond that particles below come out as they do with all levels.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import ByteSize
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl.grids import Window
+from stilt_dagster.science.meteorology.arl.grids import Window, readable
 from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER, Header
 from stilt_dagster.science.meteorology.arl.joining import Selection, index_cells, n_records
 from stilt_dagster.science.meteorology.extent.crop import (
@@ -78,9 +78,11 @@ Steps = Sequence[tuple[Header, list[pd.Timestamp]]]
 
 
 def whole(steps: Steps) -> Extent:
-    """Return everything: records are copied as they are."""
-    count = len(steps[0][0].levels)
-    return Extent(Selection(None, count), "none: whole files", f"all {count}")
+    """Return everything: records are copied as they are, unless hycs_std cannot read their grid's longitudes."""
+    header = steps[0][0]
+    count, grid = len(header.levels), header.grid
+    window = None if readable(grid) == grid else (0, grid.nx, 0, grid.ny)
+    return Extent(Selection(window, count), "none: whole files", f"all {count}")
 
 
 def select(steps: Steps, needs: Needs, limits: Limits) -> Extent:
