@@ -155,10 +155,14 @@ def test_a_crop_has_all_that_particles_need(
     assert float(particles.foot.sum()) == pytest.approx(float(of_whole.foot.sum()), rel=same)
 
     assert len(made.levels) < len(SIGMA)
+    west, south, east, north = made.extent
+    assert south <= lat - 1 < lat + 1 <= north
     if "Pole" in name:
         assert (made.nx, made.ny <= 15) == (360, True)
     else:
         assert made.nx * made.ny < 1000, "an index record alone needs some 800 cells"
+        assert (east - west) % 360 == made.nx - 1
+        assert (lon - west) % 360 < made.nx - 1
 
 
 @pytest.mark.parametrize("west", [-125.0, 235.0])
@@ -173,6 +177,23 @@ def test_a_regional_file_that_the_footprint_is_larger_than(
     scene = scene_at(-112.0, 40.5, where, width=40.0)
     files, made = build(scene, tmp_path, tmp_path)
     assert (made.nx, made.ny == 42) == (50, bool(kept))
+    outcome, particles = run(scene, files, tmp_path)
+    assert complete(outcome)
+    assert distance(particles, ZONAL.origin(-112.0, 40.5, HOURS)) < 15_000
+
+
+def test_month_files_of_many_steps(tmp_path: Path) -> None:
+    """A run over the end of a month of the reanalysis, 6-hourly, reads two files' indices and few of their steps."""
+    grid = lonlat(0.0, -90.0, 72, 37, 5.0)
+    folder = tmp_path / "reanalysis/2023"
+    july, august = folder / "RP202307.gbl", folder / "RP202308.gbl"
+    write(july, grid, "pressure", ZONAL, pd.date_range("2023-07-01", "2023-07-31T18:00", freq="6h"))
+    write(august, grid, "pressure", ZONAL, pd.date_range("2023-08-01", periods=2, freq="6h"))
+    scene = scene_at(-112.0, 40.5, {"source": "reanalysis"}, time="2023-08-01T03:00:00Z")
+    files, made = build(scene, tmp_path, tmp_path)
+    assert [t[5:13] for t in made.times] == ["07-31T12", "07-31T18", "08-01T00", "08-01T06"]
+    assert [s["name"] for s in made.sources] == [july.name, august.name]
+    assert int(made.kept["bytes_read"]) < (july.stat().st_size + august.stat().st_size) / 5
     outcome, particles = run(scene, files, tmp_path)
     assert complete(outcome)
     assert distance(particles, ZONAL.origin(-112.0, 40.5, HOURS)) < 15_000
