@@ -165,6 +165,20 @@ def test_a_crop_has_all_that_particles_need(
         assert (lon - west) % 360 < made.nx - 1
 
 
+@pytest.mark.parametrize(("lat", "ymin"), [(89.3, 86.0), (-89.3, -89.0)])
+def test_a_receptor_may_lie_within_a_row_of_a_pole(
+    lat: float, ymin: float, archive: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Passing the pole, not over it: where a particle meets the pole itself, hycs_std takes it elsewhere."""
+    footprint = {"xmin": -180.0, "xmax": 180.0, "xres": 1.0, "ymin": ymin, "ymax": ymin + 3, "yres": 0.1}
+    scene = scene_at(20.0, lat, {"source": "gdas1"}, footprint=footprint)
+    files, made = build(scene, archive("pressure", "0 to 360", POLAR), tmp_path)
+    assert (made.nx, made.outside) == (360, [])
+    outcome, particles = run(scene, files, tmp_path)
+    assert complete(outcome)
+    assert distance(particles, POLAR.origin(20.0, lat, HOURS)) < 20_000
+
+
 @pytest.mark.parametrize("west", [-125.0, 235.0])
 @pytest.mark.parametrize("vertical", ["pressure", "hybrid"])
 @pytest.mark.parametrize("kept", [{}, {"margin": 20.0}, {"crop": False}], ids=["as far as wind", "margin", "whole"])
