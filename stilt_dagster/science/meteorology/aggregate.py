@@ -91,7 +91,6 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path,
     extent = select(steps, Needs.of(scene), limits) if settings.crop else whole(steps)
     repacked = arl.join(steps, path, extent.selection)
     made = arl.read_header(path)
-    lon, lat = arl.grid_lonlat(made.grid)
     files = {header.file.location: header for header, _ in steps}
     return GridDescription(
         sha256=sha256_of(path),
@@ -99,7 +98,7 @@ def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path,
             {"name": header.file.name, "sha256": _content_digest(header), "state": header.file.state}
             for header in files.values()
         ],
-        extent=[round(float(v), 4) for v in (lon.min(), lat.min(), lon.max(), lat.max())],
+        extent=[round(v, 4) for v in arl.grid_box(made.grid)],
         nx=made.grid.nx,
         ny=made.grid.ny,
         times=[f"{t:%Y-%m-%dT%H:%MZ}" for t in made.times],

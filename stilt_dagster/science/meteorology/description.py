@@ -66,7 +66,7 @@ class Description:
         ``name`` of each source file, ``sha256`` of its index, which has the checksum of every record, and its
         ``state``, such as an entity tag.
     extent : list of float
-        West, south, east, north of the grid's corners, degrees.
+        West, south, east, north of the grid's points, degrees; west over east crosses the antimeridian.
     nx, ny : int
         Grid size.
     times : list of str

@@ -17,12 +17,16 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.arl.joining import n_records
+from stilt_dagster.science.meteorology.description import GridDescription
 from stilt_dagster.science.meteorology.extent.crop import rectangle_of, turned, widened, window_of
 from stilt_dagster.science.meteorology.extent.envelope import SPREAD, Winds, upwind
 from stilt_dagster.science.meteorology.extent.levels import heights, levels_needed
+from stilt_dagster.science.meteorology.extent.margin import margin_that_holds
 from stilt_dagster.science.meteorology.extent.needs import Needs
 from stilt_dagster.science.meteorology.extent.selection import Limits, select
 from stilt_dagster.science.meteorology.extent.survey import Survey
+from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 
 def lonlat(west: float, south: float, nx: int, ny: int, step: float) -> Grid:
@@ -284,3 +288,30 @@ def test_a_scene_may_say_how_many_levels(header: arl.Header) -> None:
     assert select(steps, needs(), Limits(n_levels=7)).selection.n_levels == 7
     assert select(steps, needs(), Limits(n_levels="all")).selection.n_levels == len(header.levels)
     assert Path(header.file.location).exists()
+
+
+@pytest.mark.parametrize(
+    ("box", "extent", "nx", "held"),
+    [
+        ((-112.0, 40.0, -110.0, 41.0), [-116.0, 38.0, -108.0, 42.0], 33, 5.0),
+        ((178.0, 40.0, -178.0, 41.0), [172.0, 38.0, -175.0, 42.0], 53, 7.0),
+        (
+            (178.0, 40.0, -178.0, 41.0),
+            [-180.0, 38.0, 177.5, 42.0],
+            144,
+            3.0,
+        ),  # around the globe: to the north and south
+    ],
+)
+def test_the_margin_that_holds_is_more_than_there_was(box: arl.Box, extent: list[float], nx: int, held: float) -> None:
+    west, south, east, north = box
+    footprint = {"xmin": west, "xmax": east, "xres": 0.1, "ymin": south, "ymax": north, "yres": 0.1}
+    points = [{"longitude": west, "latitude": south}]
+    changes = {
+        "receptors": {"grid": None, "points": points},
+        "footprint": footprint,
+        "meteorology": {"directory": "/m"},
+    }
+    scene = make_scene(deep_merge(SCENE, changes), "t")
+    grid = GridDescription("", [], extent, nx, 20, [], [], "GDAS")
+    assert margin_that_holds(scene, grid, 1.0) == held

@@ -17,7 +17,7 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.meteorology.description import Description, file_name
-from stilt_dagster.science.meteorology.extent.levels import ABOVE_RELEASE, MIXING_HEIGHTS
+from stilt_dagster.science.meteorology.extent.levels import ABOVE_RELEASE, MIXING_HEIGHTS, height_to_reach
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
@@ -155,10 +155,28 @@ def test_a_crop_has_all_that_particles_need(
     assert float(particles.foot.sum()) == pytest.approx(float(of_whole.foot.sum()), rel=same)
 
     assert len(made.levels) < len(SIGMA)
+    west, south, east, north = made.extent
+    assert south <= lat - 1 < lat + 1 <= north
     if "Pole" in name:
         assert (made.nx, made.ny <= 15) == (360, True)
     else:
         assert made.nx * made.ny < 1000, "an index record alone needs some 800 cells"
+        assert (east - west) % 360 == made.nx - 1
+        assert (lon - west) % 360 < made.nx - 1
+
+
+@pytest.mark.parametrize(("lat", "ymin"), [(89.3, 86.0), (-89.3, -89.0)])
+def test_a_receptor_may_lie_within_a_row_of_a_pole(
+    lat: float, ymin: float, archive: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Passing the pole, not over it: where a particle meets the pole itself, hycs_std takes it elsewhere."""
+    footprint = {"xmin": -180.0, "xmax": 180.0, "xres": 1.0, "ymin": ymin, "ymax": ymin + 3, "yres": 0.1}
+    scene = scene_at(20.0, lat, {"source": "gdas1"}, footprint=footprint)
+    files, made = build(scene, archive("pressure", "0 to 360", POLAR), tmp_path)
+    assert (made.nx, made.outside) == (360, [])
+    outcome, particles = run(scene, files, tmp_path)
+    assert complete(outcome)
+    assert distance(particles, POLAR.origin(20.0, lat, HOURS)) < 20_000
 
 
 @pytest.mark.parametrize("west", [-125.0, 235.0])
@@ -173,6 +191,23 @@ def test_a_regional_file_that_the_footprint_is_larger_than(
     scene = scene_at(-112.0, 40.5, where, width=40.0)
     files, made = build(scene, tmp_path, tmp_path)
     assert (made.nx, made.ny == 42) == (50, bool(kept))
+    outcome, particles = run(scene, files, tmp_path)
+    assert complete(outcome)
+    assert distance(particles, ZONAL.origin(-112.0, 40.5, HOURS)) < 15_000
+
+
+def test_month_files_of_many_steps(tmp_path: Path) -> None:
+    """A run over the end of a month of the reanalysis, 6-hourly, reads two files' indices and few of their steps."""
+    grid = lonlat(0.0, -90.0, 72, 37, 5.0)
+    folder = tmp_path / "reanalysis/2023"
+    july, august = folder / "RP202307.gbl", folder / "RP202308.gbl"
+    write(july, grid, "pressure", ZONAL, pd.date_range("2023-07-01", "2023-07-31T18:00", freq="6h"))
+    write(august, grid, "pressure", ZONAL, pd.date_range("2023-08-01", periods=2, freq="6h"))
+    scene = scene_at(-112.0, 40.5, {"source": "reanalysis"}, time="2023-08-01T03:00:00Z")
+    files, made = build(scene, tmp_path, tmp_path)
+    assert [t[5:13] for t in made.times] == ["07-31T12", "07-31T18", "08-01T00", "08-01T06"]
+    assert [s["name"] for s in made.sources] == [july.name, august.name]
+    assert int(made.kept["bytes_read"]) < (july.stat().st_size + august.stat().st_size) / 5
     outcome, particles = run(scene, files, tmp_path)
     assert complete(outcome)
     assert distance(particles, ZONAL.origin(-112.0, 40.5, HOURS)) < 15_000
@@ -281,8 +316,8 @@ def test_the_kept_levels_hold_the_mixed_layer(vertical: Vertical, mixing_height:
     write(tmp_path / "20230715_00_met", REGION, vertical, ZONAL, TIMES, mixing_height=mixing_height)
     (path,), made = build(scene_at(-112.0, 40.5, where), tmp_path, tmp_path)
     heights = arlmet.z_agl(arlmet.open_dataset(path)).min(["time", "lat", "lon"]).to_numpy()
-    needed = max(MIXING_HEIGHTS * mixing_height, 20 + ABOVE_RELEASE)
+    needed = height_to_reach(max(MIXING_HEIGHTS * mixing_height, 20 + ABOVE_RELEASE))
     assert heights[-2] >= 0.98 * needed, "a constant lapse rate puts levels a little higher than they are"
     assert heights[-1] >= needed
     assert heights[-4] < needed
-    assert len(made.levels) < len(SIGMA)
+    assert len(made.levels) <= len(SIGMA)

@@ -5,7 +5,7 @@ not grow with files.
 """
 
 from stilt_dagster.science.meteorology.arl.fields import read_fields
-from stilt_dagster.science.meteorology.arl.grids import Box, Window, grid_lonlat, lambert, readable, subset
+from stilt_dagster.science.meteorology.arl.grids import Box, Window, grid_box, grid_lonlat, lambert, readable, subset
 from stilt_dagster.science.meteorology.arl.index import Header, Record, Step, read_header
 from stilt_dagster.science.meteorology.arl.joining import Selection, join, require_one_grid
 from stilt_dagster.science.meteorology.arl.writing import create
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "Window",
     "create",
+    "grid_box",
     "grid_lonlat",
     "join",
     "lambert",

@@ -70,3 +70,13 @@ def grid_lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if lon.ndim == 1:
         lon, lat = np.meshgrid(lon, lat)
     return (lon + 180) % 360 - 180, lat
+
+
+def grid_box(grid: Grid) -> Box:
+    """Return the box of a grid's points; of one around the globe it ends at the last column, -180 to 179 of 360."""
+    lon, lat = grid_lonlat(grid)
+    east_of_greenwich = lon % 360
+    if np.ptp(east_of_greenwich) < np.ptp(lon):  # across the antimeridian
+        lon = east_of_greenwich
+    west, east = ((float(v) + 180) % 360 - 180 for v in (lon.min(), lon.max()))
+    return west, float(lat.min()), east, float(lat.max())

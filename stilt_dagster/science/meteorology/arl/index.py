@@ -133,10 +133,17 @@ class Header:
         return next(step for step in self.steps if step.time == time)
 
     def contains(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which positions lie on the grid, a cell from its edge, where HYSPLIT can still interpolate."""
-        x, y = self.grid.fractional_indices(lon, lat)
-        inside = (y >= 1) & (y <= self.grid.ny - 2)
-        return np.asarray(inside if self.grid.wraps_lon else inside & (x >= 1) & (x <= self.grid.nx - 2))
+        """Return which positions lie on the grid, a cell from its edge, where HYSPLIT can still interpolate.
+
+        A grid around the globe has no edge in the east and west, nor at a pole that it has a row of.
+        """
+        grid = self.grid
+        x, y = grid.fractional_indices(lon, lat)
+        if not grid.wraps_lon:
+            return np.asarray((x >= 1) & (x <= grid.nx - 2) & (y >= 1) & (y <= grid.ny - 2))
+        edges = grid.origin[1] + np.array([0, grid.ny - 1]) * grid.projection.tangent_lat
+        free = np.abs(edges) < 90 - 1e-3
+        return np.asarray((y >= free[0]) & (y <= grid.ny - 1 - free[1]))
 
 
 def read_header(file: MeteorologyFile | Path) -> Header:

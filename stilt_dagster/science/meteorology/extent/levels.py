@@ -70,7 +70,7 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
         return Levels(count, f"all {count}: the files have no {missing} to tell how high air is mixed")
     temperature = survey.fields(0, "T02M")
     highest = float(survey.inside(mixing_height, rectangle).max())
-    needed = _hysplit_level_beyond(max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE))
+    needed = height_to_reach(max(MIXING_HEIGHTS * highest, release_top + ABOVE_RELEASE))
     ground = survey.inside(pressure, rectangle)
     air = np.full_like(ground, _COLD) if temperature is None else survey.inside(temperature, rectangle)
     lowest = np.min([heights(survey.header, *hour) for hour in zip(ground, air, strict=True)], axis=0)
@@ -83,9 +83,12 @@ def levels_needed(survey: Survey, rectangle: Rectangle, release_top: float) -> L
     )
 
 
-def _hysplit_level_beyond(height: float) -> float:
-    """Return the height of HYSPLIT's own level some way above the one that holds a height, m."""
-    k = np.ceil((-_B + np.sqrt(_B**2 - 4 * _A * (_C - height))) / (2 * _A)) + _BEYOND
+def height_to_reach(held: float) -> float:
+    """Return how high levels must reach for particles up to a height to come out as with all levels, m.
+
+    That is HYSPLIT's own level :data:`_BEYOND` above the one that holds the height.
+    """
+    k = np.ceil((-_B + np.sqrt(_B**2 - 4 * _A * (_C - held))) / (2 * _A)) + _BEYOND
     return float(_A * k**2 + _B * k + _C)
 
 

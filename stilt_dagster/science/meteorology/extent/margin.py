@@ -26,17 +26,16 @@ def margin_that_holds(scene: Scene, grid: GridDescription, reach: float) -> floa
         How far beyond it they would have gone on, degrees.
     """
     # Which side they left on is not known: the widest counts, of a crop that follows the wind.
-    has = max(
-        scene.meteorology.margin or 0.0, _widest_side(scene_box(scene.receptor_list, scene.footprint.grid), grid.extent)
-    )
+    box = scene_box(scene.receptor_list, scene.footprint.grid)
+    has = max(scene.meteorology.margin or 0.0, _widest_side(box, grid))
     return float(min(round(math.ceil((has + reach) / _STEP) * _STEP, 1), 180.0))
 
 
-def _widest_side(box: Box, extent: list[float]) -> float:
+def _widest_side(box: Box, grid: GridDescription) -> float:
     west, south, east, north = box
-    sides = [south - extent[1], extent[3] - north]
-    if (
-        extent[2] - extent[0] < 359 and extent[0] <= west <= east <= extent[2]
-    ):  # not around the globe, nor across its seam
-        sides += [west - extent[0], extent[2] - east]
-    return max(*sides, 0.0)
+    left, bottom, right, top = grid.extent
+    width = (right - left) % 360
+    around = width * grid.nx >= 359.9 * (grid.nx - 1)
+    sides = [(west - left) % 360, (right - east) % 360]
+    inside = sum(sides) + (east - west) % 360 <= width + 0.01
+    return max(south - bottom, top - north, 0.0, *(sides if inside and not around else ()))
