@@ -19,6 +19,7 @@ from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.aggregate import Description, build_aggregate
+from stilt_dagster.science.meteorology.arl.joining import index_cells
 from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
@@ -248,6 +249,26 @@ def test_a_crop_too_small_for_an_arl_file_is_refused_or_grown(meteorology: Path,
     path, made = build(scene_on(meteorology, footprint=tiny), tmp_path)
     assert not arlmet.File(path).check()
     assert len(made.levels) > 10
+
+
+def test_the_fewest_cells_that_hold_the_index_run(meteorology: Path, tmp_path: Path) -> None:
+    """Of one cell fewer hycs_std would take the first field for the rest of the index."""
+    header = arl.read_header(meteorology / "20230715_06-11_hrrr")
+    scene = scene_on(meteorology, time="2023-07-15T08:40Z", transport={"n_hours": -1, "numpar": 2})
+    x, y = header.grid.fractional_indices(np.array([-112.1]), np.array([40.4]))
+    found = [
+        (nx, index_cells(header.steps[0], n) // nx, n)
+        for n in range(6, 20)
+        for nx in range(20, 33)
+        if index_cells(header.steps[0], n) % nx == 0 and 16 <= index_cells(header.steps[0], n) // nx <= 36
+    ]
+    assert found
+    for nx, ny, n_levels in found[:3]:
+        x0, y0 = max(int(x[0]) - nx // 2, 0), max(int(y[0]) - ny // 2, 0)
+        path, times = tmp_path / f"{nx}.arl", list(header.times[1:4])
+        arl.join([(header, times)], path, arl.Selection((x0, x0 + nx, y0, y0 + ny), n_levels))
+        outcome, _ = simulate(scene.receptor_list[0], scene.transport, path, Hysplit(scratch=tmp_path))
+        assert outcome.status == "ok", (nx, ny, n_levels, outcome.message)
 
 
 def test_forecasts_ahead_of_the_clock_are_refused_and_a_registered_build_takes_them(tmp_path: Path) -> None:

@@ -41,8 +41,11 @@ class Selection:
 
 
 def index_cells(step: Step, n_levels: int) -> int:
-    """Return how many cells a grid needs for the index record of a step's lowest levels to fit into a record."""
-    return INDEX_FIXED + _ENTRY * sum(1 + len(level.variables) for level in step.index.levels[:n_levels])
+    """Return how many cells a grid needs for the index record of a step's lowest levels to fit into a record.
+
+    One more than its text: hycs_std looks for a second index record where the first is full.
+    """
+    return 1 + INDEX_FIXED + _ENTRY * sum(1 + len(level.variables) for level in step.index.levels[:n_levels])
 
 
 def n_records(step: Step, n_levels: int) -> int:
