@@ -16,8 +16,8 @@ from stilt_dagster.science.meteorology.extent.crop import Rectangle
 #: Time steps that are looked at, at most.
 _TIMES = 9
 
-#: Of a field about this many cells a side are kept in memory.
-_CELLS = 200
+#: Of a field at least this many cells a side are kept in memory.
+_CELLS = 100
 
 Fields = NDArray[np.float32]
 
