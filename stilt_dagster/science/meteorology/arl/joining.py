@@ -41,8 +41,11 @@ class Selection:
 
 
 def index_cells(step: Step, n_levels: int) -> int:
-    """Return how many cells a grid needs for the index record of a step's lowest levels to fit into a record."""
-    return INDEX_FIXED + _ENTRY * sum(1 + len(level.variables) for level in step.index.levels[:n_levels])
+    """Return how many cells a grid needs for the index record of a step's lowest levels to fit into a record.
+
+    One is left over: of an index as long as a record hycs_std takes the next one for the index's second part.
+    """
+    return 1 + INDEX_FIXED + _ENTRY * sum(1 + len(level.variables) for level in step.index.levels[:n_levels])
 
 
 def n_records(step: Step, n_levels: int) -> int:
