@@ -196,6 +196,16 @@ def test_a_regional_file_that_the_footprint_is_larger_than(
     assert distance(particles, ZONAL.origin(-112.0, 40.5, HOURS)) < 15_000
 
 
+def test_an_index_record_is_shorter_than_a_crop_has_cells(tmp_path: Path) -> None:
+    """The index of these levels takes 812 bytes, and the window grows to 28 x 29 cells first, which is as many."""
+    write(tmp_path / GFS, GLOBES["0 to 360"], "hybrid", ZONAL, TIMES)
+    scene = scene_at(178.5, -18.0, {"source": "gfs0p25", "n_levels": 13}, 0.4, transport={"n_hours": -1, "numpar": 20})
+    files, made = build(scene, tmp_path, tmp_path)
+    assert made.nx * made.ny > 812
+    outcome, _ = run(scene, files, tmp_path)
+    assert outcome.status == "ok"
+
+
 def test_month_files_of_many_steps(tmp_path: Path) -> None:
     """A run over the end of a month of the reanalysis, 6-hourly, reads two files' indices and few of their steps."""
     grid = lonlat(0.0, -90.0, 72, 37, 5.0)
