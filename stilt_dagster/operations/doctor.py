@@ -111,8 +111,11 @@ def _meteorology(meteorology_root: Callable[[], str]) -> Finding:
             return Finding(
                 "meteorology", True, "STILT_MET is not set: sources are NOAA's public archives, if reachable"
             )
-        names = FileArchive(root).names(root)
-        return Finding("meteorology", True, f"{root}, {len(names)} entries")
+        archive = FileArchive(root)
+        if "://" not in root:
+            return Finding("meteorology", True, f"{root}, {len(archive.names(root))} entries")
+        archive.open(["none"])  # archives may be in folders, which are not listed: that it answers is what counts
+        return Finding("meteorology", True, f"{root}, answers")
     except UserError as error:
         return Finding("meteorology", False, str(error), "set STILT_MET to a directory or bucket URL of ARL archives")
 

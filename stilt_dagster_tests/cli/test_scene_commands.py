@@ -16,6 +16,7 @@ import pytest
 
 from stilt_dagster.operations.registered import registered_scenes
 from stilt_dagster_tests.conftest import Project
+from stilt_dagster_tests.harness.web import WebServer
 
 SCENE = "valley-20230715t0920"
 
@@ -202,6 +203,15 @@ def test_a_partition_deleted_in_the_ui_leaves_no_trouble(project: Project) -> No
     assert json.loads(project.cli("scene", "status", "--json").stdout)[0]["state"] == "unregistered"
     assert f"{SCENE}: registered" in project.cli("scene", "add", path).stdout
     assert project.cli("scene", "list").stdout.split() == [SCENE]
+
+
+def test_doctor_asks_a_server_of_meteorology(project: Project) -> None:
+    """Archives in folders are listed nowhere; that the server answers is what counts."""
+    with WebServer({"/hrrr/2023/07/20230715_06-11_hrrr": b"x"}) as web:
+        fine = json.loads(project.cli("doctor", "--json", STILT_MET=web.url, STILT_TRUSTED_HOSTS=web.host).stdout)
+        refused = json.loads(project.cli("doctor", "--json", code=2, STILT_MET=web.url).stdout)
+    assert "answers" in json.dumps(fine)
+    assert "STILT_TRUSTED_HOSTS" in json.dumps(refused)
 
 
 def test_doctor_says_what_is_wrong_and_how_to_fix_it(project: Project) -> None:
