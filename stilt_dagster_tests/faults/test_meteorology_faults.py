@@ -15,23 +15,21 @@ import yaml
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.resources.meteorology_archive import FileArchive
-from stilt_dagster.resources.remote import files, retries
+from stilt_dagster.resources.remote import files
 from stilt_dagster.science import validation
 from stilt_dagster.science.errors import MeteorologyError, UserError
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.settings import trusts
 from stilt_dagster_tests.conftest import SCENE, deep_merge
-from stilt_dagster_tests.harness.web import WebServer
+from stilt_dagster_tests.harness.web import WebServer, ask_quickly
 
 NAMES = ("20230715_06-11_hrrr", "20230715_12-17_hrrr")
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(retries, "RETRY", retries.RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(2.0))
-    monkeypatch.setenv("STILT_CACHE_GB", "0")
-    files.shared_cache.cache_clear()
+    ask_quickly(monkeypatch)
     yield
     files.shared_cache.cache_clear()
 

@@ -10,6 +10,19 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+from stilt_dagster.resources import gcs
+from stilt_dagster.resources.remote import files, retries
+
+
+def ask_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process try again at once, for two seconds at most, and keep nothing in a cache."""
+    for module in (retries, gcs):
+        monkeypatch.setattr(module, "RETRY", module.RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(2.0))
+    monkeypatch.setenv("STILT_CACHE_GB", "0")
+    files.shared_cache.cache_clear()
+
 
 @dataclass(frozen=True)
 class Request:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stilt_dagster.resources import gcs
 from stilt_dagster.resources.granules import fetch
 from stilt_dagster.resources.meteorology_archive import FileArchive
-from stilt_dagster.resources.remote import buckets, files, retries
+from stilt_dagster.resources.remote import buckets, files
 from stilt_dagster.science.errors import MeteorologyError, UnreadableError
 from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster_tests.harness import azure, s3
@@ -25,19 +24,15 @@ from stilt_dagster_tests.harness.gcs import GcsProxy, GcsServer
 from stilt_dagster_tests.harness.gcs import use as use_gcs
 from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.s3 import S3Server
-from stilt_dagster_tests.harness.web import WebServer
+from stilt_dagster_tests.harness.web import WebServer, ask_quickly
 
 DATA = random.Random(1).randbytes(3_000_000)
 RANGES = [(0, 50), (100, 1100), (5000, 5000), (2_900_000, 3_000_000), (10, 20), (1_000_000, 2_500_000)]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Tries that follow each other quickly, and a cache of its own, switched off."""
-    monkeypatch.setattr(retries, "RETRY", retries.RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(2.0))
-    monkeypatch.setattr(gcs, "RETRY", gcs.RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(2.0))
-    monkeypatch.setenv("STILT_CACHE_GB", "0")
-    files.shared_cache.cache_clear()
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ask_quickly(monkeypatch)
     yield
     files.shared_cache.cache_clear()
 
