@@ -28,6 +28,13 @@ from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particl
 _ROW_GROUP = 250_000
 
 
+#: Digits of a decimal that is a 32-bit integer in the file, and of one of 64 bits.
+_NARROW, _WIDE = 9, 18
+
+#: Columns without an upper bound: a Lagrangian time scale grows as turbulence vanishes, to days in an evening's calm.
+_UNBOUNDED = ("tlgr",)
+
+
 def _field(name: str, decimals: Mapping[str, int]) -> pa.DataType:
     """Return how a column is stored so that no printed digit is lost.
 
@@ -43,7 +50,7 @@ def _field(name: str, decimals: Mapping[str, int]) -> pa.DataType:
     if name == "foot":
         return pa.float64() if name in decimals else pa.float32()
     if 0 <= decimals.get(name, -1) <= 7:
-        return pa.decimal128(9, decimals[name])
+        return pa.decimal128(_WIDE if name in _UNBOUNDED else _NARROW, decimals[name])
     return pa.float64()
 
 

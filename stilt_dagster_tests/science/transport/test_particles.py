@@ -92,8 +92,11 @@ def table_of(seed: int, n: int = 50, minutes: int = 60) -> Particles:
         "foot": np.round(np.abs(rng.normal(0, 0.02, n * minutes)), 7),
         "mlht": np.abs(walk(500, 3, 2)),
         "dens": np.abs(walk(1.1, 0.0005, 5)),
+        "tlgr": np.where(
+            particle == 1, 99_999_999.9999, np.abs(walk(100, 3, 4))
+        ),  # where turbulence is next to nothing
     }
-    return Particles(columns, {"lon": 4, "lat": 4, "zagl": 4, "foot": 7, "mlht": 2, "dens": 5})
+    return Particles(columns, {"lon": 4, "lat": 4, "zagl": 4, "foot": 7, "mlht": 2, "dens": 5, "tlgr": 4})
 
 
 def test_a_part_file_loses_no_printed_digit(tmp_path: Path) -> None:
