@@ -392,7 +392,7 @@ def test_the_largest_pods_have_room(planned: dict[str, Made], environment: str) 
     loads = {
         "spot-small": ("trajectories", Load(10_000, 1000, 24, cpu_seconds=8 * 1800.0)),
         "spot-large": ("trajectories", Load(10_000, 1000, 72, cpu_seconds=32 * 1800.0)),
-        "core": ("meteorology_aggregate", Load(hours=24, source="hrrr")),
+        "core": ("meteorology_aggregate", Load(hours=24)),
     }
     for name, (asset, load) in loads.items():
         cores, memory, disk = allocatable(pools[name]["machine_type"], pools[name]["disk_size_gb"])
