@@ -8,13 +8,10 @@ from stilt_dagster.assets import trajectories as trajectories_asset
 from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.meteorology.extent.margin import margin_that_holds
+from stilt_dagster.science.meteorology.extent.margin import escape_warning, margin_to_try
 from stilt_dagster.science.outcomes import Escapes
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.transport.trajectories import part_summary, read_summary
-
-#: Share of a scene's particles that may leave its meteorology before a person should look at it.
-TOLERATED = 0.05
 
 
 @dg.asset_check(
@@ -28,20 +25,21 @@ def particles_stay_in_meteorology(
     scene_id, _ = shards_of_run(context)
     scene = open_scene(store, transport_engine, scene_id)
     found = _escapes(scene)
-    passed = found.fraction <= TOLERATED
+    assert scene.aggregate is not None, "trajectories are made of it"
+    grids = scene.aggregate.grids
+    description = f"{found.fraction:.1%} of the particles of scene {scene.id} left its meteorology"
     worst = "\n".join(f"- `{w['receptor']}` {w['escaped_fraction']:.1%}" for w in found.worst)
     metadata: dict[str, Any] = {
         "scene": scene.id,
         "escaped fraction": round(found.fraction, 4),
         "worst receptors": dg.MetadataValue.md(worst or "none"),
     }
-    description = f"{found.fraction:.1%} of the particles of scene {scene.id} left its meteorology"
-    if not passed:
-        advice, margin = _advice(scene, found)
-        metadata |= {"margin, degrees": margin} if margin else {}
-        description += f", more than {TOLERATED:.0%}: {advice}"
+    if found.are_many:
+        description = escape_warning(scene.spec, grids, found)
+        if (margin := margin_to_try(scene.spec, grids, found)) is not None:
+            metadata["margin, degrees"] = margin
     return dg.AssetCheckResult(
-        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=description
+        passed=not found.are_many, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=description
     )
 
 
@@ -56,15 +54,3 @@ def _escapes(scene: StoredScene) -> Escapes:
         if summary is not None and summary.escapes is not None:
             summaries.append(summary.escapes)
     return Escapes.sum(summaries)
-
-
-def _advice(scene: StoredScene, found: Escapes) -> tuple[str, float | None]:
-    """Return what to do, and the margin that is estimated to hold the particles, if there is one."""
-    assert scene.aggregate is not None, "trajectories are made of it"
-    larger = "name a larger source around it, such as source: [hrrr, gfs0p25]"
-    if not scene.spec.meteorology.crop:
-        return larger, None
-    if not found.reach:
-        return f"raise meteorology.margin, or {larger}", None
-    margin = margin_that_holds(scene.spec, scene.aggregate.grids[-1], found.reach)
-    return f"raise meteorology.margin to {margin:g}, or {larger}", margin

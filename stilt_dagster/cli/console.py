@@ -149,6 +149,8 @@ def print_status(status: Status) -> None:
         console.print(f"failed: {outcome.receptor} {outcome.reason}: {outcome.message}", soft_wrap=True, markup=False)
     if len(status.failures) > 10:
         console.print(f"... and {len(status.failures) - 10} more failed (--json lists all)")
+    for warning in status.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
 
 
 def to_stderr(line: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.outcomes import Escapes
 from stilt_dagster.science.part_index import find_summary, is_current
 from stilt_dagster.science.part_pool import prefetch
 
@@ -39,6 +40,10 @@ class Status:
         The failed ones.
     assets : dict of str to dict
         ``state`` (:data:`STATES`) of each asset, and of those made of parts how many are done.
+    escapes : Escapes
+        How many particles left the meteorology, of the parts whose index says so.
+    warnings : list of str
+        What a person should look at.
     """
 
     scene: str
@@ -46,6 +51,8 @@ class Status:
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     assets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    escapes: Escapes = field(default_factory=Escapes)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_ready(self) -> bool:
@@ -60,6 +67,8 @@ class Status:
             **{name: self.outcomes[name] for name in ("ok", "empty", "failed", "pending")},
             "failures": [{"receptor": o.receptor, "reason": o.reason, "message": o.message} for o in self.failures],
             "assets": self.assets,
+            "escaped_fraction": round(self.escapes.fraction, 4),
+            "warnings": self.warnings,
         }
 
 
@@ -81,6 +90,11 @@ def scene_status(scene: StoredScene) -> Status:
     if spec.background is not None:
         status.assets["background"] = {"state": _background(scene)}
     status.assets["jacobian"] = {"state": _jacobian(scene, made, known, status)}
+    if status.escapes.are_many and scene.aggregate is not None:
+        # What reads ARL files takes a while to import, and mostly no particle leaves.
+        from stilt_dagster.science.meteorology.extent.margin import escape_warning
+
+        status.warnings.append(escape_warning(spec, scene.aggregate.grids, status.escapes))
     return status
 
 
@@ -113,11 +127,13 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
         return find_summary(folder, f"{batch.name}.nc", key, lambda: _opened_footprints(folder, batch, scene))
 
     done, counted = Counter[str](), 0
+    escapes: list[Escapes] = []
     made: list[tuple[str, str]] = []
     for particles, part in zip(_each(simulated, batches), _each(gridded, batches), strict=True):
         if particles is None:
             continue
         done["trajectories"] += 1
+        escapes += [] if particles.escapes is None else [particles.escapes]
         if part is not None and is_current(part, particles):
             done["footprints"] += 1
             made.append((part.key, part.simulations))
@@ -128,6 +144,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
             status.outcomes["failed"] += particles.counts.get("failed", 0)
             status.failures += particles.failed
             counted += particles.counts.get("failed", 0)
+    status.escapes = Escapes.sum(escapes)
     status.outcomes["pending"] = status.receptors - counted
     for asset in ("trajectories", "footprints"):
         state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.versions import simulations_digest
 
+#: Share of a scene's particles that may leave its meteorology.
+TOLERATED_ESCAPES = 0.05
+
 
 @dataclass
 class Outcome:
@@ -104,6 +107,11 @@ class Escapes:
     def fraction(self) -> float:
         """Share of the particles that left."""
         return self.escaped / self.particles if self.particles else 0.0
+
+    @property
+    def are_many(self) -> bool:
+        """Whether more left than a person need not look at."""
+        return self.fraction > TOLERATED_ESCAPES
 
 
 @dataclass(frozen=True)

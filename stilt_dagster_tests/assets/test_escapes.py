@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
+from stilt_dagster.operations.status import scene_status
 from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.meteorology.aggregate import build_aggregate, sha256_of
@@ -91,6 +92,9 @@ def test_a_margin_that_is_too_small_is_said_and_the_one_that_is_named_holds(benc
     assert f"raise meteorology.margin to {margin:g}, or name a larger source" in found.description
     assert found.metadata["scene"].value == scene.id
     assert found.metadata["worst receptors"].value.splitlines()[0] == f"- `{min(scene.receptor_list.ids)}` 100.0%"
+    status = scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version))
+    assert status.warnings == [found.description], "the command line says the same"
+    assert status.to_dict()["escaped_fraction"] == share
 
     held = simulate(bench, bench.scene(replace=True, **{**WINDY, "meteorology": {"margin": margin}}))
     assert held.passed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from stilt_dagster.science.meteorology.arl.grids import Box
 from stilt_dagster.science.meteorology.description import GridDescription
 from stilt_dagster.science.meteorology.extent.needs import scene_box
+from stilt_dagster.science.outcomes import Escapes
 from stilt_dagster.science.scenes.spec import Scene
 
 #: What a margin is rounded up to, degrees.
@@ -29,6 +31,30 @@ def margin_that_holds(scene: Scene, grid: GridDescription, reach: float) -> floa
     box = scene_box(scene.receptor_list, scene.footprint.grid)
     has = max(scene.meteorology.margin or 0.0, _widest_side(box, grid))
     return float(min(round(math.ceil((has + reach) / _STEP) * _STEP, 1), 180.0))
+
+
+def margin_to_try(scene: Scene, grids: Sequence[GridDescription], found: Escapes) -> float | None:
+    """Return the margin that is estimated to hold the particles that left, degrees; None if no margin can."""
+    return margin_that_holds(scene, grids[-1], found.reach) if scene.meteorology.crop and found.reach else None
+
+
+def escape_warning(scene: Scene, grids: Sequence[GridDescription], found: Escapes) -> str:
+    """Return that many particles left a scene's meteorology, and what to do.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    grids : sequence of GridDescription
+        Its meteorology, the finest grid first.
+    found : Escapes
+        How many particles left.
+    """
+    advice = "name a larger source around it, such as source: [hrrr, gfs0p25]"
+    if scene.meteorology.crop:
+        margin = margin_to_try(scene, grids, found)
+        advice = f"raise meteorology.margin{'' if margin is None else f' to {margin:g}'}, or {advice}"
+    return f"{found.fraction:.1%} of the particles of scene {scene.id} left its meteorology: {advice}"
 
 
 def _widest_side(box: Box, grid: GridDescription) -> float:
