@@ -205,7 +205,9 @@ class GcsObjects:
                 f"bucket {self._bucket}"
             ) from error
         except api.NotFound as error:
-            raise StoreError(f"{doing}: there is no bucket {self._bucket}: create it, or correct its name") from error
+            raise StoreError(
+                f"{doing}: there is no bucket {self._bucket}: create it, or correct STILT_STORE, STILT_MET or the scene"
+            ) from error
         except DataCorruption as error:
             raise StoreUnavailable(f"{doing}: it arrives damaged, {_SESSIONS} times: run it again") from error
         except auth.RefreshError as error:
@@ -216,7 +218,7 @@ class GcsObjects:
             raise StoreUnavailable(f"{doing}: no access token is to be had: run it again") from error
         except api.ClientError as error:
             if error.code not in (408, 429):
-                raise StoreError(f"{doing}: the request is refused ({error.code}): check its name") from error
+                raise StoreError(f"{doing}: the request is refused ({error.code}): check the bucket's name") from error
             raise _unavailable(doing, error) from error
         except _OUT_OF_REACH as error:
             raise _unavailable(doing, error) from error

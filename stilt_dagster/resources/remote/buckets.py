@@ -233,7 +233,10 @@ class BucketObjects:
             _KNOWN.add(self._bucket)
 
     def _no_bucket(self, action: str, url: str) -> StoreError:
-        return StoreError(f"cannot {action} {url}: there is no bucket {self._bucket}: create it, or correct its name")
+        return StoreError(
+            f"cannot {action} {url}: there is no bucket {self._bucket}: create it, or correct STILT_STORE, STILT_MET "
+            "or the scene"
+        )
 
     def _ask(self, action: str, url: str, request: Callable[[], T]) -> T:
         """Make a request until it is answered; turn refusals into one line, without anything the store sent.
