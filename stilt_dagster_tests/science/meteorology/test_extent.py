@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from arlmet import Grid, Projection
+from arlmet import Grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,18 +27,7 @@ from stilt_dagster.science.meteorology.extent.selection import Limits, select
 from stilt_dagster.science.meteorology.extent.survey import Survey
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster_tests.conftest import SCENE, deep_merge
-
-
-def lonlat(west: float, south: float, nx: int, ny: int, step: float) -> Grid:
-    """Return a longitude/latitude grid as index records have them."""
-    return Grid(
-        Projection(
-            pole_lat=south + (ny - 1) * step, pole_lon=west + (nx - 1) * step, tangent_lat=step, tangent_lon=step,
-            grid_size=0.0, orientation=0.0, cone_angle=0.0, sync_x=1.0, sync_y=1.0, sync_lat=south, sync_lon=west,
-        ),
-        nx=nx, ny=ny,
-    )  # fmt: skip
-
+from stilt_dagster_tests.science.meteorology.global_files import lonlat
 
 GRIDS = {
     "global, 0 to 360": lonlat(0.0, -90.0, 360, 181, 1.0),

@@ -17,7 +17,7 @@ from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.particles import Particles
 from stilt_dagster.science.transport.trajectories import simulate
-from stilt_dagster_tests.conftest import SHARED
+from stilt_dagster_tests.science.meteorology.global_files import Rotation, lonlat, write
 
 #: A west wind of 8 m/s takes particles off the inner grid within two and a half hours, and never off the outer one.
 WIND = Weather(speed=8.0, direction=270.0)
@@ -127,13 +127,10 @@ def test_hours_a_finer_grid_lacks_are_those_of_the_coarser(
 
 def test_grids_of_other_levels_and_hours_nest(engine: Hysplit, inner: Path, tmp_path: Path) -> None:
     """Sigma inside, pressure outside on latitude and longitude, every three hours."""
-    script = SHARED / "reference" / "make_synthetic_met.py"
-    if not script.exists():
-        pytest.skip("what makes meteorology on pressure levels is not here")
-    names: dict[str, Any] = {"__name__": "synthetic"}
-    exec(compile(script.read_text(), str(script), "exec"), names)
-    options = {"start": "2023-07-15T00:00", "hours": 5, "step_hours": 3, "bbox": OUTER, "dx": 0.125}
-    outer = names["make"](tmp_path / "gdas.arl", kind="gdas", speed=8.0, direction=270.0, **options)
+    west, south = OUTER[:2]
+    around = Rotation(0.0, 90.0, 8.0 / np.cos(np.radians(40.5)))  # the same wind, along parallels
+    times = pd.date_range("2023-07-15T00:00", periods=5, freq="3h")
+    outer = write(tmp_path / "gdas.arl", lonlat(west + 360, south, 49, 41, 0.125), "pressure", around, times)
     both = engine.run(released(), SIX_HOURS, (inner, outer))
     assert both.coverage(-6) == (6.0, 0.0)
     assert speed(both, 200, 350) == pytest.approx(8.0, rel=0.08)
