@@ -70,9 +70,9 @@ LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-hea
 IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28
 
 lock: ## Pin exact versions of everything setup.py names, and of the images' part of it.
-	$(LOCK) --extra dev --extra web --universal -o requirements.lock
-	$(IMAGE_LOCK) --extra web --extra image -c requirements.lock -o deploy/requirements-web.lock
-	$(IMAGE_LOCK) --extra image -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
+	$(LOCK) --extra dev --extra web --extra alerts --extra docs --universal -o requirements.lock
+	$(IMAGE_LOCK) --extra web --extra image --extra alerts -c requirements.lock -o deploy/requirements-web.lock
+	$(IMAGE_LOCK) --extra image --extra alerts -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
 
 clean: ## Remove the virtual environment, the demo's store and the instance.
 	rm -rf $(VENV) data .dagster

