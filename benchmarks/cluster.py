@@ -39,7 +39,7 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.kubernetes.pod_sizes import Load, pods_for, size_of
 from stilt_dagster.kubernetes.run_coverage import load_of
 from stilt_dagster.operations.record import read_record
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import ASSETS
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.science.batches import plan_batches

@@ -6,10 +6,10 @@ import dagster as dg
 from pydantic import Field
 
 from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
-from stilt_dagster.operations.delete import delete_scene, require_no_run
 from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 
 from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
-from stilt_dagster.assets.pictures import influence_map
+from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run

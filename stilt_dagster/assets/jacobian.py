@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from stilt_dagster.assets.metadata import picture, report_metadata
-from stilt_dagster.assets.pictures import influence_map
+from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene

@@ -4,7 +4,7 @@ import dagster as dg
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import picture
-from stilt_dagster.assets.pictures import receptor_map
+from stilt_dagster.assets.metadata.pictures import receptor_map
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
-from stilt_dagster.assets.pictures import plume
+from stilt_dagster.assets.metadata.pictures import plume
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.receptors import check_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig

@@ -14,7 +14,7 @@ from stilt_dagster.jobs import prepare
 from stilt_dagster.kubernetes.dagster_internals import cron_string_iterator, is_valid_cron_string
 from stilt_dagster.kubernetes.run_coverage import load_of
 from stilt_dagster.operations.record import read_record
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store

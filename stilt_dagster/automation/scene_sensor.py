@@ -15,7 +15,7 @@ from stilt_dagster.automation.run_requests import AUTOMATION_TAG, run_request
 from stilt_dagster.jobs import assemble, prepare, simulate
 from stilt_dagster.kubernetes.run_coverage import load_of
 from stilt_dagster.operations.record import read_record
-from stilt_dagster.operations.register import registered_by_source
+from stilt_dagster.operations.registration.register import registered_by_source
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.science.errors import UserError
 from stilt_dagster.settings import is_automatic

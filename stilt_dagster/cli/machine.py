@@ -72,7 +72,7 @@ def demo(as_json: AsJson = False) -> None:
     with user_errors():
         from stilt_dagster.definitions import defs
         from stilt_dagster.demo import demo_scene
-        from stilt_dagster.operations.register import register_scene
+        from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.operations.run import run_scene
 
         store, instance = open_store(), open_instance()

@@ -45,7 +45,7 @@ def add(
     """Register scenes: check their specs, write them to the store, add their partitions."""
     with user_errors():
         from stilt_dagster.operations.ingest.granules import retrieve
-        from stilt_dagster.operations.register import register_scene
+        from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.science.scenes.loading import load_scene
 
         scenes = [load_scene(path, retrieve) for path in files]  # all are checked before any is written
@@ -73,7 +73,7 @@ def _hours(seconds: float) -> str:
 @app.command("list")
 def list_scenes(as_json: AsJson = False) -> None:
     """List registered scenes; those whose partition was deleted in the UI are marked as unregistered."""
-    from stilt_dagster.operations.registered import registered_scenes
+    from stilt_dagster.operations.registration.registered import registered_scenes
 
     with user_errors():
         names = open_store().scenes()
@@ -121,7 +121,7 @@ def _status_of_all(store: Store, names: list[str], as_json: bool) -> None:
     """Print a table of scenes."""
     from rich.table import Table
 
-    from stilt_dagster.operations.registered import registered_scenes
+    from stilt_dagster.operations.registration.registered import registered_scenes
     from stilt_dagster.operations.status import scene_status
 
     registered = registered_scenes(dagster_home(), open_instance) if names else set()
@@ -272,7 +272,7 @@ def delete(
 ) -> None:
     """Delete scenes: partition, spec and files. Refused while a run of one is in progress."""
     with user_errors():
-        from stilt_dagster.operations.delete import delete_scene, require_no_run
+        from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 
         store = open_store()
         names = matching(store, scenes)

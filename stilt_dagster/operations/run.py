@@ -14,7 +14,7 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DagsterMaxRetriesExceededError
 from stilt_dagster.operations.record import read_record
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
 from stilt_dagster.partitions import ASSETS, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene

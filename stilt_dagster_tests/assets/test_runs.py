@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stilt_dagster.definitions import build_defs
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import scene_status
 from stilt_dagster.partitions import scene_range
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine

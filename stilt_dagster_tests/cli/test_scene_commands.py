@@ -14,7 +14,7 @@ import h5netcdf
 import numpy as np
 import pytest
 
-from stilt_dagster.operations.registered import registered_scenes
+from stilt_dagster.operations.registration.registered import registered_scenes
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.harness.web import WebServer
 

@@ -44,7 +44,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from pathlib import Path
 from stilt_dagster.definitions import defs
 from stilt_dagster.demo import demo_scene
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_range
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.settings import store_url

@@ -99,7 +99,7 @@ def test_a_run_opens_a_part_once(finished: Project, tmp_path: Path, opened: list
     import dagster as dg
 
     from stilt_dagster.definitions import build_defs
-    from stilt_dagster.operations.register import register_scene
+    from stilt_dagster.operations.registration.register import register_scene
     from stilt_dagster.operations.run import run_scene
     from stilt_dagster.resources.configurable import StoreResource
     from stilt_dagster.science.scenes.loading import load_scene

@@ -16,7 +16,7 @@ import dagster as dg
 from stilt_dagster.operations.ingest.granules import NoReceptorsError, select_soundings
 from stilt_dagster.operations.ingest.ledger import Entry, Ledger
 from stilt_dagster.operations.ingest.sources import Source
-from stilt_dagster.operations.register import register_scene
+from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.resources.granules import GranuleFolder, Listed, fetch
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store

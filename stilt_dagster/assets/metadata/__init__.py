@@ -1,0 +1,10 @@
+"""What an asset records of what it did: metadata, pictures, and the failure of a run that lost too many receptors."""
+
+from stilt_dagster.assets.metadata.outcomes import (
+    add_shard_metadata,
+    picture,
+    raise_if_too_many_failed,
+    report_metadata,
+)
+
+__all__ = ["add_shard_metadata", "picture", "raise_if_too_many_failed", "report_metadata"]
