@@ -15,6 +15,9 @@ from stilt_dagster.science.scenes.receptors import SHARDS
 #: Run tags: what a run covers, and its cores, which the queue counts.
 SCENE_TAG, ASSET_TAG, CORES_TAG = "stilt/scene", "stilt/asset", "stilt/cores"
 
+#: Run tags by which people find runs: the retrieval product of the scene, its campaign, and what it was planned to cost.
+PRODUCT_TAG, CAMPAIGN_TAG, COST_TAG = "stilt/product", "stilt/campaign", "stilt/cost"
+
 
 @dataclass(frozen=True)
 class Coverage:
