@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import CampaignError
+from stilt_dagster.science.scenes.settings import Budget
 from stilt_dagster.science.validation import Day, Hours, Spec, parse_yaml, validate
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -29,6 +30,7 @@ class Campaign(Spec):
     )
     first: Day | None = Field(None, alias="from", description="First day of measurements of sources, UTC.")
     last: Day | None = Field(None, alias="to", description="Last day of these, too.")
+    budget: Budget | None = Field(None, description="The most that may be planned for all its scenes together.")
     fresh_within: Hours | None = Field(
         None, description="A scene should end at least that often, h or a text such as 2 days; the UI says if none did."
     )
@@ -124,7 +126,9 @@ def add_campaign(store: Store, text: str, name: str, where: str, *, replace: boo
     sources = set(store.folder("sources").names()) if campaign.sources else set()
     for source in campaign.sources:
         if f"{source}.yaml" not in sources:
-            raise CampaignError(f"{where}: sources: there is no source {source}: write {store.root}/sources/{source}.yaml")
+            raise CampaignError(
+                f"{where}: sources: there is no source {source}: write {store.root}/sources/{source}.yaml"
+            )
     folder = store.folder("campaigns")
     known = folder.read(f"{name}.yaml")
     if known == text:

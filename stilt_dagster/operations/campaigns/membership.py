@@ -53,7 +53,9 @@ class Membership:
         # A scene of a source is <source>-<area>-<what was measured>, and that begins with the day.
         measured = re.compile(rf"(?:{'|'.join(prefixes)})(\d{{8}})(?!\d).*") if prefixes else None
         days = {
-            name: f"{day:%Y%m%d}" for name, day in (("first", campaign.first), ("last", campaign.last)) if day is not None
+            name: f"{day:%Y%m%d}"
+            for name, day in (("first", campaign.first), ("last", campaign.last))
+            if day is not None
         }
         return cls(campaign.name, re.compile("|".join(map(translate, campaign.scenes)) or r"(?!)"), measured, **days)
 
