@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -46,6 +46,8 @@ class SceneProgress:
         When its jacobian was made, s since 1970; 0 if it is not.
     reason, run : str
         Of a scene that failed: why, in one line, and the run.
+    failed_at : float
+        When that run ended, s since 1970.
     """
 
     scene: str
@@ -59,6 +61,7 @@ class SceneProgress:
     finished: float = 0.0
     reason: str = ""
     run: str = ""
+    failed_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,14 +190,15 @@ def progress_of(
             return _scene(scene, "done", records)
         if scene in running:
             return _scene(scene, "running", records)
-        if run := failed.get(scene, ""):
-            return _scene(scene, "failed", records, reason=failure_reason(instance, run), run=run)
+        if (run := failed.get(scene)) is not None:
+            found = _scene(scene, "failed", records)
+            return replace(found, reason=failure_reason(instance, run.run), run=run.run, failed_at=run.ended)
         return _scene(scene, "waiting", records)
 
     return Progress(campaign, [one(scene) for scene in scenes])
 
 
-def _scene(scene: str, state: str, records: Records, **of_failure: str) -> SceneProgress:
+def _scene(scene: str, state: str, records: Records) -> SceneProgress:
     registered = records.registered.get(scene, Event(0.0))
     load, plan = registered.json("load"), registered.json("plan")
     finished = records.finished.get(scene, Event(0.0)) if state == "done" else Event(0.0)
@@ -209,7 +213,6 @@ def _scene(scene: str, state: str, records: Records, **of_failure: str) -> Scene
         currency=str(plan.get("currency", "")),
         cpu_seconds=_number(load.get("cpu_seconds")) or 0.0,
         finished=finished.time,
-        **of_failure,
     )
 
 
@@ -230,15 +233,15 @@ def _is_done(store: Store, records: Records, scene: str, engine: str) -> bool:
     return key == versions.meteorology_key(spec) and finished.version == wanted
 
 
-def _failed(records: Records, done: set[str]) -> dict[str, str]:
+def _failed(records: Records, done: set[str]) -> dict[str, Failed]:
     """Return the newest failed run of each scene that is not done, unless what it was to make was made later.
 
     A scene that was registered again since is none either: its runs were of another spec.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Failed] = {}
     for run in records.failed():
         if run.scene not in done and run.scene not in found and not _is_past(records, run):
-            found[run.scene] = run.run
+            found[run.scene] = run
     return found
 
 

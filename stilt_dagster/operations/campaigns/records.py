@@ -128,8 +128,8 @@ class Records:
         return {scene_of_run(run) for run in runs} & self._scenes
 
     def failed(self) -> Iterator[Failed]:
-        """Yield the runs of the scenes that failed, the newest first."""
-        query = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+        """Yield the runs of the scenes that failed, or were canceled, the newest first."""
+        query = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
         for record in self._instance.get_run_records(query, limit=_FAILED):
             run = record.dagster_run
             scene = scene_of_run(run)
@@ -167,7 +167,7 @@ class Records:
 
 def failure_reason(instance: dg.DagsterInstance, run: str) -> str:
     """Return in one line why a run failed, as its own page says it."""
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
     text = ""
     for record in instance.get_records_for_run(run, of_type=kinds, limit=20).records:
         event = record.event_log_entry.dagster_event
