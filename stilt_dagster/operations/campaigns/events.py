@@ -42,7 +42,7 @@ def launch_campaign(instance: dg.DagsterInstance, campaign: Campaign, scenes: Se
         dg.AssetObservation(
             campaign_key(campaign.name),
             description=f"asked for the runs of {len(scenes)} {what}",
-            metadata={"scenes asked for": len(scenes), LAUNCHED: json.dumps(list(scenes))},
+            metadata={"scenes/launched": len(scenes), LAUNCHED: json.dumps(list(scenes))},
         )
     )
 
@@ -82,13 +82,13 @@ def record_progress(instance: dg.DagsterInstance, progress: Progress) -> None:
     hours = progress.hours_left
     numbers = {
         "scenes": len(progress.scenes),
-        **{f"scenes {state}": n for state, n in counts.items()},
+        **{f"scenes/{state}": n for state, n in counts.items()},
         "receptors": receptors["all"],
-        "receptors done": receptors["done"],
-        "receptors failed": receptors["failed"],
-        "cost planned": cost["planned"],
-        "cost so far": cost["so_far"],
-        "hours left": None if hours is None else round(hours, 3),
+        "receptors/done": receptors["done"],
+        "receptors/failed": receptors["failed"],
+        "plan/cost": cost["planned"],
+        "actual/cost": cost["so_far"],
+        "hours_left": None if hours is None else round(hours, 3),
     }
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
