@@ -98,7 +98,11 @@ def campaigns(
         cursor.ended, cursor.files = ended, files
     except UserError as error:
         return dg.SkipReason(str(error))
-    return dg.SensorResult(run_requests=requests, cursor=json.dumps(asdict(cursor)))
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else "no launched campaign has a run that is due",
+        cursor=json.dumps(asdict(cursor)),
+    )
 
 
 def _requests(
