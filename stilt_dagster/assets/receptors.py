@@ -4,10 +4,13 @@ import dagster as dg
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import picture
+from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import receptor_map
+from stilt_dagster.operations.plan import concurrency_of, plan_scene
 from stilt_dagster.partitions import scenes
-from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.costs.budget import require_within
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.scenes.receptor_table import stored_receptors
 from stilt_dagster.science.scenes.spec import Scene
@@ -22,10 +25,12 @@ from stilt_dagster.science.versions import receptors_version
     code_version="1",
     description="Receptors, one row each: id, shard, time (UTC), position, height (m); of a retrieval its soundings.",
 )
-def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Table:
+def receptors(context: dg.AssetExecutionContext, store: StoreResource, transport_engine: TransportEngine) -> pa.Table:
     """Make the receptor table of a scene from its spec."""
     with user_errors_as_failures():
         scene = store.store.scene(context.partition_key)
+        plan = plan_scene(store.store, scene, concurrency_of(context.instance, transport_engine.workers))
+        require_within(plan, scene.budget, f"scene {scene.id}")
         some, version = scene.receptor_list, receptors_version(scene)
         lon, lat = some.longitude[:, 0], some.latitude[:, 0]
         title = f"{scene.id}: receptors"
@@ -36,7 +41,7 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Tab
                 "receptors": len(some),
                 "first time": f"{some.time.min()} UTC".replace("T", " "),
                 "last time": f"{some.time.max()} UTC".replace("T", " "),
-                "predicted CPU of hycs_std, h": round(scene.predicted_cpu / 3600, 2),
+                **plan_metadata("plan", plan.planned),
                 "preview": dg.MetadataValue.md("\n".join(f"- `{i}`" for i in some.ids[:5])),
                 "map": picture(receptor_map(scene.footprint.grid, lon, lat, title)),
             }

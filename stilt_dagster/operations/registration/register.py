@@ -8,10 +8,9 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.pod_sizes import Load
 from stilt_dagster.kubernetes.run_coverage import COST_TAG, PRODUCT_TAG
-from stilt_dagster.operations.plan import plan_scene
-from stilt_dagster.resources.configurable import available_cores
+from stilt_dagster.operations.plan import concurrency_of, plan_scene, require_scene_within
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.costs.plan import Concurrency, Plan
+from stilt_dagster.science.costs.plan import Plan
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.spec import Scene
 
@@ -49,9 +48,12 @@ def register_scene(
     ------
     SceneError
         If another spec has the id; it names the fields that differ.
+    BudgetError
+        If the scene is planned to take more than its budget; nothing is written then.
     PriceError
         If the store's price table, by which its cost is planned, is not usable.
     """
+    require_scene_within(store, scene, concurrency_of(instance))
     known = store.has_scene(scene.id)
     if known and (different := store.scene(scene.id).differences(scene)):
         if not replace:
@@ -63,7 +65,7 @@ def register_scene(
     has_partition = instance.has_dynamic_partition("scenes", scene.id)
     if known and has_partition and registration_is_recorded(instance, scene.id):
         return False
-    plan = plan_scene(store, scene, Concurrency(available_cores()))
+    plan = plan_scene(store, scene, concurrency_of(instance))
     if not known:
         store.write_scene(scene)
     if not has_partition:
