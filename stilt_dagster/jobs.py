@@ -13,12 +13,12 @@ from stilt_dagster.operations.campaigns.progress import campaign_progress
 from stilt_dagster.operations.campaigns.run import due_scenes
 from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
+from stilt_dagster.operations.plan import concurrency_of
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
-from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.scenes.loading import load_scene, parse_scene
 
 prepare = dg.define_asset_job(
@@ -163,7 +163,7 @@ def launch(
         campaign = load_campaign(store.store, config.campaign)
         progress = campaign_progress(context.instance, store.store, campaign, transport_engine.open().version)
         scenes = [scene.scene for scene in progress.scenes]
-        require_campaign_within(store.store, campaign, scenes, Concurrency(transport_engine.n_workers))
+        require_campaign_within(store.store, campaign, scenes, concurrency_of(context.instance))
     due = due_scenes(progress, failed=config.failed)
     if due:
         launch_campaign(context.instance, campaign, due, failed=config.failed)

@@ -12,6 +12,7 @@ from stilt_dagster.cli.console import (
     FAILED,
     WRONG_INPUT,
     AsJson,
+    launching_instance,
     no_output,
     open_instance,
     open_store,
@@ -23,7 +24,6 @@ from stilt_dagster.science.errors import CampaignError, UserError
 
 if TYPE_CHECKING:
     from stilt_dagster.operations.campaigns.progress import Progress
-    from stilt_dagster.science.costs.plan import Concurrency
 
 app = typer.Typer(no_args_is_help=True, help="Run scenes that belong together, and see how far they are.")
 
@@ -131,12 +131,13 @@ def plan(name: Name, as_json: AsJson = False) -> None:
         from stilt_dagster.operations.campaigns.definition import load_campaign
         from stilt_dagster.operations.campaigns.membership import scenes_of
         from stilt_dagster.operations.campaigns.plan import campaign_plan
+        from stilt_dagster.operations.plan import concurrency_of
         from stilt_dagster.science.costs.budget import require_within
 
         store = open_store()
         campaign = load_campaign(store, name)
         scenes = scenes_of(campaign, store)
-        found = campaign_plan(store, campaign, scenes, _concurrency(0))
+        found = campaign_plan(store, campaign, scenes, concurrency_of(launching_instance()))
         if as_json:
             data = found.to_dict()
             typer.echo(json.dumps({"campaign": data.pop("scene"), "scenes": len(scenes), **data}))
@@ -176,11 +177,14 @@ def run(
         from stilt_dagster.operations.campaigns.plan import require_campaign_within
         from stilt_dagster.operations.campaigns.progress import campaign_progress
         from stilt_dagster.operations.campaigns.run import due_scenes, run_campaign
+        from stilt_dagster.operations.plan import concurrency_of
 
         store, instance, engine = open_store(), open_instance(), _engine()
         campaign = load_campaign(store, name)
         progress = campaign_progress(instance, store, campaign, engine)
-        require_campaign_within(store, campaign, [scene.scene for scene in progress.scenes], _concurrency(workers))
+        require_campaign_within(
+            store, campaign, [scene.scene for scene in progress.scenes], concurrency_of(instance, workers)
+        )
         due = due_scenes(progress, failed=failed)
         if dry_run or launch:
             if launch and due and not dry_run:
@@ -218,13 +222,6 @@ def _engine() -> str:
     from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 
     return engine_version(find_hycs_std())
-
-
-def _concurrency(workers: int) -> Concurrency:
-    from stilt_dagster.resources.configurable import available_cores
-    from stilt_dagster.science.costs.plan import Concurrency
-
-    return Concurrency(workers or available_cores())
 
 
 def _definitions(workers: int) -> Any:

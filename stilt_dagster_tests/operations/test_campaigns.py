@@ -148,7 +148,7 @@ def test_what_failed_is_run_again_with_one_command(started: Project) -> None:
     assert {t["stilt/scene"] for t in tags} == {LATE}
     assert {t["stilt/asset"] for t in tags} >= {"receptors,meteorology_aggregate", "jacobian"}
     assert all(t["stilt/cost"].endswith(" USD") for t in tags)
-    assert [_metadata(r)["scenes/done"] for r in recorded] == [2, 1]
+    assert [_metadata(r)["stilt/scenes_done"] for r in recorded] == [2, 1]
 
 
 def test_campaigns_are_kept_planned_and_deleted(started: Project) -> None:
@@ -236,13 +236,13 @@ def test_a_launched_campaign_is_run_asset_by_asset_and_what_failed_once_more(ben
     assert {request.tags["stilt/campaign"] for request in watch.asked} == {"july"}
     assert {request.tags[AUTOMATION_TAG] for request in watch.asked} == {"campaigns"}
     assert watch.settle() == []
-    assert (watch.recorded()[0]["scenes/done"], watch.recorded()[0]["scenes/failed"]) == (1, 1)
+    assert (watch.recorded()[0]["stilt/scenes_done"], watch.recorded()[0]["stilt/scenes_failed"]) == (1, 1)
 
     shutil.copytree(bench.meteorology, tmp_path / "met")
     assert watch.settle() == [], "what failed waits for a person"
     launch_campaign(bench.instance, campaign, [late.id], failed=True)
     assert watch.settle() == plain[1:]
-    assert watch.recorded()[0]["scenes/done"] == 2
+    assert watch.recorded()[0]["stilt/scenes_done"] == 2
     engine = bench.defs.resources["transport_engine"].open().version
     bench.scene(max_failed_fraction=0.5, replace=True)
     counts = progress_of(bench.instance, bench.store, "july", [good.id, late.id], engine).counts
@@ -263,7 +263,7 @@ def test_sources_and_campaigns_tell_how_fresh_they_are(tmp_path: Path) -> None:
     scan(place.instance, place.store, place.source)
     scan(place.instance, place.store, place.source)  # which finds nothing new
     [record] = place.instance.fetch_materializations(source_asset(place.source).key, limit=9).records
-    assert _metadata(record)["scenes/new"] == 3
+    assert _metadata(record)["stilt/scenes_new"] == 3
 
 
 def _metadata(record: dg.EventLogRecord) -> dict[str, Any]:

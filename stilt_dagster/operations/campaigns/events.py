@@ -12,7 +12,7 @@ from stilt_dagster.operations.campaigns.definition import Campaign
 from stilt_dagster.operations.campaigns.progress import Progress
 
 #: Metadata of a request for runs: its scenes.
-LAUNCHED = "launched"
+LAUNCHED = "stilt/launched"
 
 
 def campaign_key(name: str) -> dg.AssetKey:
@@ -42,7 +42,7 @@ def launch_campaign(instance: dg.DagsterInstance, campaign: Campaign, scenes: Se
         dg.AssetObservation(
             campaign_key(campaign.name),
             description=f"asked for the runs of {len(scenes)} {what}",
-            metadata={"scenes/launched": len(scenes), LAUNCHED: json.dumps(list(scenes))},
+            metadata={"stilt/scenes_launched": len(scenes), LAUNCHED: json.dumps(list(scenes))},
         )
     )
 
@@ -81,14 +81,14 @@ def record_progress(instance: dg.DagsterInstance, progress: Progress) -> None:
     counts, receptors, cost = progress.counts, progress.receptors, progress.cost
     hours = progress.hours_left
     numbers = {
-        "scenes": len(progress.scenes),
-        **{f"scenes/{state}": n for state, n in counts.items()},
-        "receptors": receptors["all"],
-        "receptors/done": receptors["done"],
-        "receptors/failed": receptors["failed"],
+        "stilt/scenes": len(progress.scenes),
+        **{f"stilt/scenes_{state}": n for state, n in counts.items()},
+        "stilt/receptors": receptors["all"],
+        "stilt/receptors_done": receptors["done"],
+        "stilt/receptors_failed": receptors["failed"],
         "plan/cost": cost["planned"],
         "actual/cost": cost["so_far"],
-        "hours_left": None if hours is None else round(hours, 3),
+        "stilt/hours_left": None if hours is None else round(hours, 3),
     }
     instance.report_runless_asset_event(
         dg.AssetMaterialization(

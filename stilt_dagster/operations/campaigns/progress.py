@@ -207,7 +207,7 @@ def _scene(scene: str, state: str, records: Records) -> SceneProgress:
         scene,
         state,
         int(receptors) if isinstance(receptors, int) else 0,
-        failed=int(finished.number("failed") or 0),
+        failed=int(finished.number("stilt/receptors_failed", "failed") or 0),
         planned=_number(plan.get("cost")),
         cost=finished.number("actual/cost"),
         currency=str(plan.get("currency", "")),

@@ -41,9 +41,9 @@ class Event:
     version: str = ""
     metadata: Mapping[str, object] = field(default_factory=dict)
 
-    def number(self, name: str) -> float | None:
-        """Return a number of the metadata; None if it has none of that name."""
-        value = self.metadata.get(name)
+    def number(self, *names: str) -> float | None:
+        """Return a number of the metadata, of the first of some names it has; None if it has none of them."""
+        value = next((self.metadata[name] for name in names if name in self.metadata), None)
         return float(value) if isinstance(value, (int, float)) else None
 
     def json(self, name: str) -> dict[str, object]:

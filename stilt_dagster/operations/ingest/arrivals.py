@@ -18,10 +18,10 @@ def source_key(name: str) -> dg.AssetKey:
 def record_scan(instance: dg.DagsterInstance, source: str, found: Scan) -> None:
     """Record that granules of a source came: one event a scan that handled any, however many they were."""
     numbers = {
-        "scenes/new": len(found.new),
-        "scenes/replaced": len(found.replaced),
-        "granules/unchanged": found.unchanged,
-        "granules/skipped": len(found.skipped),
+        "stilt/scenes_new": len(found.new),
+        "stilt/scenes_replaced": len(found.replaced),
+        "stilt/granules_unchanged": found.unchanged,
+        "stilt/granules_skipped": len(found.skipped),
     }
     if not any(numbers.values()):
         return
@@ -31,10 +31,10 @@ def record_scan(instance: dg.DagsterInstance, source: str, found: Scan) -> None:
             description=found.summary(),
             metadata={
                 **numbers,
-                "granules/waiting": len(found.waiting),
-                "granules/given_up": len(found.failed),
-                "files": found.listed,
-                **({"newest_file": dg.MetadataValue.timestamp(found.newest[0])} if found.newest[1] else {}),
+                "stilt/granules_waiting": len(found.waiting),
+                "stilt/granules_given_up": len(found.failed),
+                "stilt/files": found.listed,
+                **({"stilt/newest_file": dg.MetadataValue.timestamp(found.newest[0])} if found.newest[1] else {}),
             },
         )
     )
