@@ -16,7 +16,7 @@ from stilt_dagster.science.meteorology.files import Window
 @dg.asset(
     partitions_def=scenes,
     io_manager_key="background_io_manager",
-    ins={"trajectories": dg.AssetIn(partition_mapping=to_scene)},
+    deps=[dg.AssetDep("trajectories", partition_mapping=to_scene)],
     group_name="scene",
     kinds={"parquet"},
     code_version="1",
@@ -24,7 +24,6 @@ from stilt_dagster.science.meteorology.files import Window
 )
 def background(
     context: dg.AssetExecutionContext,
-    trajectories: str,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,

@@ -19,6 +19,7 @@ from stilt_dagster.science.scenes.spec import Scene
 @dg.asset(
     partitions_def=scene_by_shard,
     io_manager_key="footprint_io_manager",
+    deps=["trajectories"],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="scene",
     kinds={"netcdf"},
@@ -28,7 +29,6 @@ from stilt_dagster.science.scenes.spec import Scene
 def footprints(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    trajectories: str,
     store: StoreResource,
     transport_engine: TransportEngine,
 ) -> None:

@@ -18,7 +18,7 @@ from stilt_dagster.science.jacobian.jacobian import build_jacobian
 @dg.asset(
     partitions_def=scenes,
     io_manager_key="jacobian_io_manager",
-    ins={"footprints": dg.AssetIn(partition_mapping=to_scene)},
+    deps=[dg.AssetDep("footprints", partition_mapping=to_scene)],
     group_name="scene",
     kinds={"netcdf"},
     code_version="1",
@@ -26,7 +26,6 @@ from stilt_dagster.science.jacobian.jacobian import build_jacobian
 )
 def jacobian(
     context: dg.AssetExecutionContext,
-    footprints: str,
     background: BackgroundTable | None,
     store: StoreResource,
     transport_engine: TransportEngine,

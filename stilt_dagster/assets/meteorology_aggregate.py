@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
-from stilt_dagster.assets.receptors import check_receptors
+from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.io_managers import Aggregate
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
@@ -18,6 +17,7 @@ from stilt_dagster.science.versions import meteorology_version
 
 @dg.asset(
     partitions_def=scenes,
+    deps=["receptors"],
     io_manager_key="arl_io_manager",
     group_name="scene",
     kinds={"arl"},
@@ -26,7 +26,6 @@ from stilt_dagster.science.versions import meteorology_version
 )
 def meteorology_aggregate(
     context: dg.AssetExecutionContext,
-    receptors: pa.Table,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
@@ -34,7 +33,7 @@ def meteorology_aggregate(
     """Find, verify, crop and join the meteorology of a scene."""
     with user_errors_as_failures(), store.store.scratch() as scratch:
         scene = store.store.scene(context.partition_key)
-        check_receptors(scene, receptors)
+        require_current_receptors(store.store, scene)
         path = scratch / "aggregate.arl"
         description = build_aggregate(
             scene,

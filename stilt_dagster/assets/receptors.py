@@ -8,8 +8,10 @@ from stilt_dagster.assets.metadata.pictures import receptor_map
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import missing
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.scenes.receptor_table import stored_receptors
+from stilt_dagster.science.scenes.receptor_table import stored_receptors, stored_version
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import receptors_version
 
@@ -44,15 +46,18 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Tab
         return stored_receptors(scene, version)
 
 
-def check_receptors(scene: Scene, table: pa.Table) -> None:
-    """Make sure a receptor table is the one of the scene's spec.
+def require_current_receptors(store: Store, scene: Scene) -> None:
+    """Make sure the stored receptor table is the one of a scene's spec; only its footer is read.
 
     Raises
     ------
     IncompleteError
-        If the spec has changed since.
+        If there is none, or the spec has changed since.
     """
-    if (table.schema.metadata or {}).get(b"stilt:version", b"").decode() != receptors_version(scene):
+    version = store.folder("receptors").open(f"{scene.id}.parquet", stored_version, whole=False)
+    if version is None:
+        raise missing("receptors", scene.id)
+    if version != receptors_version(scene):
         raise IncompleteError(f"receptors of scene {scene.id} are of an earlier spec: materialize receptors first")
 
 

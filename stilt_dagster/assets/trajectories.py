@@ -5,12 +5,11 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 
 from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
 from stilt_dagster.assets.metadata.pictures import plume
 from stilt_dagster.assets.progress import progress_of
-from stilt_dagster.assets.receptors import check_receptors
+from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
@@ -25,8 +24,8 @@ from stilt_dagster.science.transport.trajectories import first_particles, simula
 @dg.asset(
     partitions_def=scene_by_shard,
     io_manager_key="particle_io_manager",
+    deps=[dg.AssetDep("receptors", partition_mapping=to_scene)],
     ins={
-        "receptors": dg.AssetIn(partition_mapping=to_scene),
         # Dagster infers no type from tuple[Path, ...].
         "meteorology_aggregate": dg.AssetIn(
             partition_mapping=to_scene, dagster_type=dg.PythonObjectDagsterType(tuple, "Files")
@@ -41,7 +40,6 @@ from stilt_dagster.science.transport.trajectories import first_particles, simula
 def trajectories(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    receptors: pa.Table,
     meteorology_aggregate: tuple[Path, ...],
     store: StoreResource,
     transport_engine: TransportEngine,
@@ -56,7 +54,7 @@ def trajectories(
         ):
             engine = transport_engine.open(runs)
             scene = StoredScene.load(store.store, scene_id, engine.version)
-            check_receptors(scene.spec, receptors)
+            require_current_receptors(store.store, scene.spec)
             shards = scene.batches_of(shard_names)
             report = simulate_shards(
                 shards,
