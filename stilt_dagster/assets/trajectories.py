@@ -6,7 +6,13 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.metadata import (
+    add_shard_metadata,
+    described,
+    picture,
+    raise_if_too_many_failed,
+    report_metadata,
+)
 from stilt_dagster.assets.metadata.pictures import plume
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.receptors import require_current_receptors
@@ -18,7 +24,7 @@ from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.particle_files import positions
-from stilt_dagster.science.transport.trajectories import first_particles, simulate_shards
+from stilt_dagster.science.transport.trajectories import first_particles, particle_rows, simulate_shards
 
 
 @dg.asset(
@@ -32,10 +38,15 @@ from stilt_dagster.science.transport.trajectories import first_particles, simula
         ),
     },
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="scene",
-    kinds={"parquet"},
     code_version="1",
-    description="Particles of each receptor, minute by minute: position, height, influence on it (foot).",
+    **described(
+        "trajectories",
+        "transport",
+        {"hysplit", "parquet"},
+        "Particles of each receptor, minute by minute: position (degrees), height (m above ground), influence on the "
+        "receptor (foot, ppm (umol m-2 s-1)-1).",
+        "trajectories",
+    ),
 )
 def trajectories(
     context: dg.AssetExecutionContext,
@@ -43,7 +54,7 @@ def trajectories(
     meteorology_aggregate: tuple[Path, ...],
     store: StoreResource,
     transport_engine: TransportEngine,
-) -> None:
+) -> str:
     """Simulate what of the run's shards is missing, failed, or was made with other inputs."""
     with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
@@ -69,9 +80,11 @@ def trajectories(
             )
         context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.trajectories))
         sample = report.sample or first_particles(shards, scene.trajectories)
-        shown = {} if sample is None else {"plume": _plume(shards, *sample)}
-        add_shard_metadata(context, {**report_metadata(report), "particle rows": report.rows}, shown)
-        raise_if_too_many_failed(scene.spec, report)
+        shown = {} if sample is None else {"stilt/picture": _plume(shards, *sample)}
+        rows = {shard: particle_rows(scene.trajectories(shard), members) for shard, members in shards.items()}
+        add_shard_metadata(context, {**report_metadata(report), "stilt/particle_rows": report.rows}, rows, shown)
+        raise_if_too_many_failed(scene, report)
+        return f"{store.store.root}/trajectories/{scene.id}"
 
 
 def _plume(shards: dict[str, list[Batch]], receptor: str, table: Any) -> dg.MarkdownMetadataValue:

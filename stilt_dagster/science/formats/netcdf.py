@@ -1,4 +1,4 @@
-"""The NetCDF files: footprints and jacobians, as they are written by ``science/footprints`` and ``science/jacobian``."""
+"""The NetCDF files: footprints and jacobians."""
 
 from __future__ import annotations
 

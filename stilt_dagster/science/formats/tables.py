@@ -16,7 +16,7 @@ _SOUNDING_KINDS = {
     "sounding": "string",
     "pixels": "list<string>",
     "n_pixels": "int64",
-    **dict.fromkeys(("pressure", "averaging_kernel", "pressure_weight", "prior"), "list<double>"),
+    **dict.fromkeys(("pressure", "altitude", "averaging_kernel", "pressure_weight", "prior"), "list<double>"),
     **dict.fromkeys(("corner_longitude", "corner_latitude"), "list<double>"),
 }
 
