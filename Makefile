@@ -43,7 +43,7 @@ test-cluster: install ## Run the tests on a real Kubernetes control plane; the f
 cluster: install ## Have a control plane, object storage and Postgres here, until Ctrl-C.
 	$(BIN)/python -m stilt_dagster_tests.harness
 
-image: ## Build the images, without a registry (root, Debian); docs/image.md says how with one.
+image: ## Build the images, without a registry (root, Debian); docs/how-to/image.md says how with one.
 	deploy/build-image
 
 infra: ## Make or change the cloud's part of ENV=dev or ENV=prod, once its plan is agreed to.
@@ -63,7 +63,7 @@ check: install ## Lint, format, types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy stilt_dagster/science
 
-benchmark: install ## Measure the figures of docs/measurements.md.
+benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 	$(BIN)/python benchmarks/scene.py
 
 LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -1,4 +1,6 @@
-"""A scene on an object store while faults are injected at random moments; prints the table of docs/measurements.md.
+"""A scene on an object store while faults are injected at random moments.
+
+Prints the table of docs/explanation/measurements.md.
 
     python -m benchmarks.faults                               1,000 receptors, 200 faults: some twenty minutes
     python -m benchmarks.faults --receptors 100 --faults 20   a quick look

@@ -1,4 +1,4 @@
-"""What a scene costs beyond hycs_std, and what it leaves on disk; prints the table of docs/measurements.md.
+"""What a scene costs beyond hycs_std, and what it leaves on disk; prints the table of docs/explanation/measurements.md.
 
     python benchmarks/scene.py                       the scene of the promise: 64 receptors, 200 particles, 24 h
     python benchmarks/scene.py --receptors 4 --hours 6   a quick look

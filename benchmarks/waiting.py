@@ -1,4 +1,4 @@
-"""How long people wait for the command line; prints the table of docs/measurements.md.
+"""How long people wait for the command line; prints the table of docs/explanation/measurements.md.
 
     python -m benchmarks.waiting     on a scene of 32 receptors, one of 10,000 in a bucket, one of 100,000
 

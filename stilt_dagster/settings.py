@@ -10,6 +10,25 @@ from urllib.parse import urlsplit
 
 from stilt_dagster.science.errors import StoreError
 
+#: What each variable is for, and what holds where it is not set. The command line also reads two that are not ours.
+ENVIRONMENT = {
+    "STILT_STORE": "The store: a directory, or gs://, s3://, az:// and a prefix. Default: `./data`.",
+    "STILT_MET": "Where archives of meteorology are: a directory or a URL. Default: each source's public archive.",
+    "STILT_TRUSTED_HOSTS": "Servers, `host` or `host:port`, comma-separated, that may be private and speak http://. "
+    "Default: none.",
+    "STILT_CACHE": "Where bytes of remote meteorology are kept for other scenes. Default: a directory of this user "
+    "among the system's temporary files.",
+    "STILT_CACHE_GB": "How many of them, GB; 0 keeps none. Default: `10`.",
+    "STILT_AUTOMATION": "`on`: sensors and schedules run from the start. Default: a person turns them on in the UI.",
+    "STILT_DOMAINS": "A directory of domains a deployment brings, besides those of the store. Default: none.",
+    "AWS_ENDPOINT_URL": "Where S3's buckets are, such as a MinIO server. Default: AWS.",
+    "AWS_ENDPOINT": "The same.",
+    "AWS_REGION": "The region of S3's buckets. Default: what the bucket says.",
+    "AWS_DEFAULT_REGION": "The same.",
+    "DAGSTER_HOME": "The Dagster instance of the command line and of `make dev`. Default: `./.dagster`.",
+    "COLUMNS": "How wide tables are printed. Default: the terminal's width.",
+}
+
 
 def store_url() -> str:
     """Return where the store is: ``STILT_STORE``, by default ``./data``; a directory as an absolute path."""

@@ -122,10 +122,10 @@ def test_each_engine_is_behind_one_door(library: str, owner: str) -> None:
 
 def test_what_is_used_of_dagsters_private_modules_is_there() -> None:
     """An upgrade of Dagster that moves one of these names fails to import; a decision says why each is used."""
-    decisions = (PACKAGE.parent / "docs/decisions.md").read_text()
+    decisions = (PACKAGE.parent / "docs/explanation/decisions.md").read_text()
     for name in dagster_internals.__all__:
         assert getattr(dagster_internals, name, None) is not None, f"Dagster has no {name} any more"
-        assert f"`{name}`" in decisions, f"docs/decisions.md does not say why {name} is used"
+        assert f"`{name}`" in decisions, f"docs/explanation/decisions.md does not say why {name} is used"
 
 
 def test_the_environment_is_read_in_two_places() -> None:

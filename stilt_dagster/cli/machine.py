@@ -66,10 +66,24 @@ def doctor(as_json: AsJson = False) -> None:
             raise typer.Exit(WRONG_INPUT)
 
 
-def demo(as_json: AsJson = False) -> None:
+def demo(
+    granule: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY", help="Write meteorology, a granule and its scene there instead; run nothing."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Make meteorology offline, and run a scene on real HYSPLIT with it."""
     start = time.monotonic()
     with user_errors():
+        if granule is not None:
+            from stilt_dagster.demo import write_granule_example
+
+            scene_file = write_granule_example(granule)
+            typer.echo(json.dumps({"scene_file": str(scene_file)}) if as_json else str(scene_file))
+            return
         from stilt_dagster.definitions import defs
         from stilt_dagster.demo import demo_scene
         from stilt_dagster.operations.registration.register import register_scene

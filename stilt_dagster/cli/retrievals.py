@@ -58,7 +58,9 @@ def _scan(names: list[str] | None, days: tuple[date, date] | None, as_json: bool
                 typer.echo(line)
             typer.echo(f"{source.name}: {result.summary()}")
     if not seen:
-        raise UserError(f"there are no sources: write one as {store.root}/sources/NAME.yaml, see docs/retrievals.md")
+        raise UserError(
+            f"there are no sources: write one as {store.root}/sources/NAME.yaml, see docs/how-to/retrievals.md"
+        )
     if as_json:
         typer.echo(json.dumps({name: asdict(result) for name, result in found.items()}))
     if bad:

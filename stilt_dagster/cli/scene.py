@@ -95,6 +95,14 @@ def show(scene: SceneId) -> None:
         typer.echo(open_store().spec_text(scene))
 
 
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a scene's YAML, which editors complete and check it by."""
+    from stilt_dagster.operations.registration.schema import scene_schema
+
+    typer.echo(json.dumps(scene_schema(), indent=1))
+
+
 @app.command("status")
 def status(
     scenes: Annotated[

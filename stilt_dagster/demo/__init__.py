@@ -6,12 +6,13 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from stilt_dagster.demo.granule import write_granule_example
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import StoreError
 from stilt_dagster.science.scenes.loading import parse_scene
 from stilt_dagster.science.scenes.spec import Scene
 
-__all__ = ["Weather", "demo_scene", "make_meteorology"]
+__all__ = ["Weather", "demo_scene", "make_meteorology", "write_granule_example"]
 
 
 def demo_scene(directory: Path) -> Scene:

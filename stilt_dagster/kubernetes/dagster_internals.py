@@ -1,7 +1,7 @@
 """The one place that reaches into Dagster's private modules: what is used of them, and for what.
 
-``docs/decisions.md`` says of each why Dagster's public API does not do. A test resolves every name, so that an upgrade
-that moves one fails there, in one line.
+``docs/explanation/decisions.md`` says of each why Dagster's public API does not do. A test resolves every name,
+so that an upgrade that moves one fails there, in one line.
 """
 
 # Tags and metadata that Dagster itself writes on runs and events.

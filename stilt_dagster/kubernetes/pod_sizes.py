@@ -1,8 +1,8 @@
 """How large the pod of each asset is: the one place sizes are written down.
 
 A pod's size follows from what is known of a scene when it is registered (:class:`Load`), for the share of its shards
-the run covers. The figures are measured, see ``docs/measurements.md``; run tags and a scene's own ``tags`` override
-them: ``stilt/cpu``, ``stilt/memory``, ``stilt/ephemeral-storage``.
+the run covers. The figures are measured, see ``docs/explanation/measurements.md``; run tags and a scene's own
+``tags`` override them: ``stilt/cpu``, ``stilt/memory``, ``stilt/ephemeral-storage``.
 """
 
 from __future__ import annotations

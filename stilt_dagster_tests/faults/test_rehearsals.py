@@ -1,4 +1,4 @@
-"""What docs/runbook.md promises, done: a database that is gone or goes back, lost prefixes, a store that moves."""
+"""What docs/how-to/runbook.md promises, done: a database gone or gone back, lost prefixes, a store that moves."""
 
 from __future__ import annotations
 

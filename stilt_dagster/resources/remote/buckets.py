@@ -1,7 +1,7 @@
 """Buckets: Google's through its own client, S3 and what speaks it, Azure and memory through obstore.
 
 Google's stays with its own client since its XML interface, which obstore speaks, lists no generations and no checksums,
-and takes no checksum of what is written (docs/decisions.md, 12).
+and takes no checksum of what is written (docs/explanation/decisions.md, 12).
 """
 
 from __future__ import annotations

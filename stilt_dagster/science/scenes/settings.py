@@ -101,10 +101,12 @@ class StoredReceptors(Spec):
 class ReceptorSource(Spec):
     """Where a scene's receptors come from: a grid, points (many of them in a table), or a retrieval."""
 
-    grid: ReceptorGrid | None = None
-    table: StoredReceptors | None = None
-    points: list[ReceptorPoint] | None = Field(default=None, max_length=MAX_RECEPTORS)
-    retrieval: Retrieval | None = None
+    grid: ReceptorGrid | None = Field(default=None, description="Receptors on the vertices of a grid.")
+    table: StoredReceptors | None = Field(default=None, description="Written when many points are registered.")
+    points: list[ReceptorPoint] | None = Field(
+        default=None, max_length=MAX_RECEPTORS, description="Receptors one by one: points, columns, slanted columns."
+    )
+    retrieval: Retrieval | None = Field(default=None, description="The soundings of a satellite, a column each.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -168,7 +170,9 @@ class MeteorologySettings(Spec):
         None, description="A NOAA ARL archive, such as hrrr, nam12, gdas1; auto; or a list of them, finest first."
     )
     directory: Place | None = Field(None, description="A directory or bucket URL of ARL files.")
-    pattern: str | None = Field(None, description="strftime pattern of their names; * stands for anything.")
+    pattern: str | None = Field(
+        None, description="strftime pattern of their names, such as %Y%m%d_%H-*_hrrr; * stands for anything."
+    )
     n_levels: int | Literal["all"] | None = Field(
         None, description="Keep the lowest levels, the surface counted; by default those that are needed."
     )
@@ -179,7 +183,7 @@ class MeteorologySettings(Spec):
         le=180,
         description="Degrees kept around receptors and footprint; by default as far as wind carries air.",
     )
-    max_bytes: ByteSize | None = Field(None, description='Most that may be kept, such as "2 GB".')
+    max_bytes: ByteSize | None = Field(None, description='Most that may be kept, such as "2 GB"; by default 4 GB.')
 
     @property
     def budget(self) -> int:
@@ -285,7 +289,7 @@ class Background(Spec):
     """A concentration field that particles' ends are sampled in."""
 
     uri: Place = Field(description="NetCDF with time, level, latitude and longitude: a path or a URL.")
-    variable: str = Field(max_length=200, description="Its variable.")
+    variable: str = Field(max_length=200, description="The variable of it that holds mole fractions.")
     units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
     vertical: Literal["pressure", "agl", "asl"] = Field(
         "pressure", description="What its levels are: pressure, or height above ground or above sea level."

@@ -51,15 +51,26 @@ class Scene(Spec):
     specs are equal as JSON.
     """
 
-    id: str
-    name: str
-    time: dt.datetime
-    receptors: ReceptorSource
-    transport: TransportSettings = Field(default_factory=TransportSettings)
-    footprint: FootprintSettings
-    meteorology: MeteorologySettings
-    weighting: Weighting = Field(default_factory=lambda: Weighting(averaging_kernel=True, lifetime=None))
-    background: Background | None = None
+    id: str = Field(description="Partition key: a-z, 0-9, '.', '_', '-'; by default the name and the time.")
+    name: str = Field(description="What people call it; by default the id.")
+    time: dt.datetime = Field(
+        description="Release time, ISO 8601 such as 2019-05-30T03:00:00Z; without an offset it is UTC."
+    )
+    receptors: ReceptorSource = Field(
+        description="Where and when particles are released: exactly one of grid, points, file, retrieval."
+    )
+    transport: TransportSettings = Field(
+        default_factory=TransportSettings, description="How particles move: STILT's parameters by STILT's names."
+    )
+    footprint: FootprintSettings = Field(description="The grid that influence is put on.")
+    meteorology: MeteorologySettings = Field(description="What moves particles: a source, or a directory of files.")
+    weighting: Weighting = Field(
+        default_factory=lambda: Weighting(averaging_kernel=True, lifetime=None),
+        description="What a particle's influence counts.",
+    )
+    background: Background | None = Field(
+        None, description="A concentration field that particles' ends are sampled in."
+    )
     max_failed_fraction: float = Field(0.02, ge=0, le=1, description="Share of failed receptors a step succeeds with.")
     tags: dict[str, str] = Field(
         default_factory=dict,

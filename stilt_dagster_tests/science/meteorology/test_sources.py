@@ -130,7 +130,7 @@ def test_a_file_is_looked_for_where_the_public_archive_has_it_and_flat() -> None
 
 
 def test_the_manual_lists_them() -> None:
-    manual = (ROOT / "docs" / "scenes.md").read_text()
+    manual = (ROOT / "docs" / "reference" / "scenes.md").read_text()
     steps = {1: "hourly", 3: "3-hourly", 6: "6-hourly"}
     spans = {"week": "a week of the month", "6 hours": "6 hours", "run": "a run, 18 h ahead"}
     for s in SOURCES.values():

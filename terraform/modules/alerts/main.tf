@@ -61,6 +61,6 @@ resource "google_monitoring_alert_policy" "stuck" {
     auto_close = "86400s"
   }
   documentation {
-    content = "docs/runbook.md, Stuck runs"
+    content = "docs/how-to/runbook.md, Stuck runs"
   }
 }

@@ -47,7 +47,7 @@ resource "google_compute_firewall" "nothing_in" {
   }
 }
 
-# Out only: archives of meteorology that are on the internet. Every GB that passes is paid for; see docs/costs.md.
+# Out only: archives of meteorology that are on the internet. Every GB that passes is paid for; see docs/how-to/costs.md.
 resource "google_compute_router" "this" {
   name    = var.name
   network = google_compute_network.this.id
