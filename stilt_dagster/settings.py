@@ -94,6 +94,16 @@ def deployed_domains() -> str:
     return _located(os.environ.get("STILT_DOMAINS") or "")
 
 
+def alert_services() -> list[str]:
+    """Return where alerts go besides the log: ``STILT_ALERTS``, Apprise URLs apart by blanks, which hold secrets."""
+    return os.environ.get("STILT_ALERTS", "").split()
+
+
+def ui_url() -> str:
+    """Return where people open the UI, for links in alerts: ``STILT_UI_URL``, or nothing."""
+    return os.environ.get("STILT_UI_URL", "").rstrip("/")
+
+
 def docs_page(page: str, section: str) -> str:
     """Return a link to a section of the documentation, as Markdown.
 
