@@ -36,7 +36,7 @@ LAYERS = (
 )
 
 #: Folders of ``science``, lowest first. Its own modules are shared by all, and import from what they need.
-SCIENCE = ("scenes", "meteorology", "transport", "observations", "footprints", "jacobian", "formats")
+SCIENCE = ("scenes", "meteorology", "transport", "observations", "footprints", "jacobian", "costs", "formats")
 
 #: What may stand beside the folders at the top.
 TOP = {"__init__.py", "definitions.py", "settings.py", "partitions.py", "jobs.py"}

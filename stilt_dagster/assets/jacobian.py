@@ -6,8 +6,10 @@ from pathlib import Path
 import dagster as dg
 
 from stilt_dagster.assets.metadata import described, picture, report_metadata
+from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.io_managers import BackgroundTable
+from stilt_dagster.operations.plan import concurrency_of, record_actual
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
@@ -52,11 +54,13 @@ def jacobian(
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"
+        actual = record_actual(scene, concurrency_of(context.instance, transport_engine.workers), report.bytes)
         yield dg.Output(
             path,
             data_version=dg.DataVersion(version),
             metadata={
                 **report_metadata(report),
+                **plan_metadata("actual", actual),
                 "dagster/row_count": len(receptors),
                 "stilt/entries": report.rows,
                 "stilt/cells": grid.ny * grid.nx,

@@ -5,12 +5,15 @@ import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import described, picture
+from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import receptor_map
+from stilt_dagster.operations.plan import concurrency_of, plan_scene
 from stilt_dagster.partitions import scenes
-from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.costs.budget import require_within
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.scenes.receptor_table import stored_receptors, stored_version
 from stilt_dagster.science.scenes.spec import Scene
@@ -29,10 +32,12 @@ from stilt_dagster.science.versions import receptors_version
         "receptors",
     ),
 )
-def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Table:
+def receptors(context: dg.AssetExecutionContext, store: StoreResource, transport_engine: TransportEngine) -> pa.Table:
     """Make the receptor table of a scene from its spec."""
     with user_errors_as_failures():
         scene = store.store.scene(context.partition_key)
+        plan = plan_scene(store.store, scene, concurrency_of(context.instance, transport_engine.workers))
+        require_within(plan, scene.budget, f"scene {scene.id}")
         some, version = scene.receptor_list, receptors_version(scene)
         lon, lat = some.longitude[:, 0], some.latitude[:, 0]
         title = f"{scene.id}: receptors"
@@ -40,6 +45,7 @@ def receptors(context: dg.AssetExecutionContext, store: StoreResource) -> pa.Tab
         context.add_output_metadata(
             {
                 **_selection(scene),
+                **plan_metadata("plan", plan.planned),
                 "dagster/row_count": len(some),
                 "stilt/receptors": len(some),
                 "stilt/first_time": _utc(some.time.min()),

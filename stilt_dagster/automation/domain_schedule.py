@@ -18,6 +18,7 @@ from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
+from stilt_dagster.science.costs.budget import BudgetError
 from stilt_dagster.science.errors import SceneError, UserError
 from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.scenes.loading import parse_scene
@@ -97,7 +98,7 @@ def domains(
                 continue
             try:
                 register_scene(instance, store.store, scene, source="domains")
-            except SceneError as error:
+            except (SceneError, BudgetError) as error:
                 skipped.append(str(error))
                 continue
             load, tags = load_of(instance, scene.id)

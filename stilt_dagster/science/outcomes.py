@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster.science.versions import simulations_digest
 
 #: Share of a scene's particles that may leave its meteorology.
@@ -182,11 +183,13 @@ class PartSummary:
     failures : list of dict
         Of failed ones ``receptor``, ``reason``, ``message`` and ``attempts``.
     size, rows : int
-        Bytes, and particle rows.
+        Bytes, and particle rows; of footprints cells that are not zero.
     escapes : Escapes, optional
         Of trajectories; None where an index was written before it was kept.
     balance : Balance, optional
         Of footprints; None where an index was written before it was kept.
+    effort : Effort, optional
+        What making it took; None where it was made before that was kept.
     """
 
     key: str
@@ -197,6 +200,7 @@ class PartSummary:
     rows: int = 0
     escapes: Escapes | None = None
     balance: Balance | None = None
+    effort: Effort | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PartSummary:
@@ -211,12 +215,19 @@ class PartSummary:
         parts = {
             "escapes": None if escapes is None else Escapes(**escapes),
             "balance": None if balance is None else Balance(**balance),
+            "effort": Effort.from_dict(data.get("effort")),
         }
         return cls(**{**data, **parts})
 
     @classmethod
     def of(
-        cls, key: str, outcomes: Sequence[Outcome], size: int, rows: int = 0, simulations: str | None = None
+        cls,
+        key: str,
+        outcomes: Sequence[Outcome],
+        size: int,
+        rows: int = 0,
+        simulations: str | None = None,
+        effort: Effort | None = None,
     ) -> PartSummary:
         """Summarise a part file; *simulations* is that of the particles its footprints were made of."""
         names = ("receptor", "reason", "message", "attempts")
@@ -229,6 +240,7 @@ class PartSummary:
             rows,
             Escapes.of(outcomes) if simulations is None else None,
             None if simulations is None else Balance.of(outcomes),
+            effort,
         )
 
     @property

@@ -25,6 +25,21 @@ class Key:
     units: str = ""
 
 
+#: What a scene costs, before and after.
+_COST = {
+    "receptors": Key("receptors", "1"),
+    "particle_hours": Key("particles times hours they are followed", "h"),
+    "cpu_hours": Key("CPU, all included", "h"),
+    "pods": Key("pods the simulations spread over", "1"),
+    "wall_hours": Key("duration at the configured concurrency", "h"),
+    "bytes_meteorology_read": Key("meteorology read of archives", "byte"),
+    "bytes_trajectories": Key("part files of trajectories", "byte"),
+    "bytes_footprints": Key("part files of footprints", "byte"),
+    "bytes_jacobian": Key("the jacobian", "byte"),
+    "cost": Key("money, by the price table of the store"),
+    "currency": Key("currency of the cost"),
+}
+
 KEYS: dict[str, Key] = {
     "dagster/row_count": Key("rows of the partition's table, or along the receptors of its NetCDF files", "1"),
     "dagster/uri": Key("where the partition's files are"),
@@ -70,4 +85,6 @@ KEYS: dict[str, Key] = {
     "stilt/background_mean": Key("mean over these", "ppm"),
     "stilt/background_least_sampled": Key("least share of a receptor's particles inside the field", "1"),
     "stilt/note": Key("why there is nothing to do"),
+    **{f"plan/{name}": Key(f"planned: {key.meaning}", key.units) for name, key in _COST.items()},
+    **{f"actual/{name}": Key(f"taken: {key.meaning}", key.units) for name, key in _COST.items()},
 }

@@ -7,6 +7,7 @@ import json
 import dagster as dg
 
 from stilt_dagster.kubernetes.pod_sizes import Load
+from stilt_dagster.operations.plan import concurrency_of, require_scene_within
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.spec import Scene
@@ -45,7 +46,10 @@ def register_scene(
     ------
     SceneError
         If another spec has the id; it names the fields that differ.
+    BudgetError
+        If the scene is planned to take more than its budget; nothing is written then.
     """
+    require_scene_within(store, scene, concurrency_of(instance))
     known = store.has_scene(scene.id)
     if known and (different := store.scene(scene.id).differences(scene)):
         if not replace:
