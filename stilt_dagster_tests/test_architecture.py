@@ -187,5 +187,6 @@ def test_definitions_are_what_they_were() -> None:
         "delete_scenes",
         "concat_jacobians",
         "export_scene",
+        "run_campaign",
     }
-    assert {s.name for s in defs.sensors} == {"advance_scenes", "alert"}
+    assert {s.name for s in defs.sensors} == {"advance_scenes", "alert", "campaigns"}

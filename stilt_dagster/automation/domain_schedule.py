@@ -13,6 +13,7 @@ from stilt_dagster.automation.run_requests import run_request
 from stilt_dagster.jobs import prepare
 from stilt_dagster.kubernetes.dagster_internals import cron_string_iterator, is_valid_cron_string
 from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
@@ -91,6 +92,7 @@ def domains(
     """Register the scenes of domains, and ask for their first runs."""
     instance, skipped, asked = context.instance, [], 0
     try:
+        tags_of_campaign = campaign_tags(store.store)
         for scene in due_domains(store.store, context.scheduled_execution_time):
             if isinstance(scene, UserError):
                 skipped.append(str(scene))
@@ -106,7 +108,7 @@ def domains(
             for step in next_steps(scene, record, transport_engine.open().version, load):
                 if step.asset == "receptors":
                     asked += 1
-                    yield run_request(step, tags)
+                    yield run_request(step, {**tags, **tags_of_campaign(scene.id)})
     except UserError as error:
         skipped.append(str(error))
     if not asked:

@@ -18,7 +18,16 @@ from stilt_dagster.kubernetes.dagster_internals import (
     SubmitRunContext,
     TagConcurrencyLimitsCounter,
 )
-from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, CORES_TAG, SCENE_TAG, coverage, size_of_run
+from stilt_dagster.kubernetes.run_coverage import (
+    ASSET_TAG,
+    CORES_TAG,
+    COST_TAG,
+    PRODUCT_TAG,
+    SCENE_TAG,
+    coverage,
+    load_of,
+    size_of_run,
+)
 from stilt_dagster.kubernetes.run_splitting import AFTER_TAG, WAITS_TAG, split
 from stilt_dagster.science.errors import UserError
 
@@ -101,7 +110,10 @@ class CoreQueue(QueuedRunCoordinator):
         except UserError as error:
             self._instance.report_run_failed(run, str(error))
             return self._current(run)
-        tags = {SCENE_TAG: covers.scene, ASSET_TAG: ",".join(covers.assets), CORES_TAG: f"{size.cpu:g}"}
+        recorded = load_of(self._instance, covers.scene)[1]
+        found_by = {name: recorded[name] for name in (PRODUCT_TAG, COST_TAG) if name in recorded}
+        own = {SCENE_TAG: covers.scene, ASSET_TAG: ",".join(covers.assets), CORES_TAG: f"{size.cpu:g}"}
+        tags = {**found_by, **own}
         self._instance.add_run_tags(run.run_id, {name: value for name, value in tags.items() if value})
         return super().submit_run(SubmitRunContext(self._current(run), workspace=context.workspace))
 

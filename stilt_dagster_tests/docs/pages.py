@@ -16,7 +16,7 @@ PAGES = sorted(p for p in DOCS.rglob("*.md") if "site" not in p.relative_to(DOCS
 
 #: A fence, with what its first line says, and the comment before it that says why it is not run.
 _FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?"
+    r"^(?: *<!-- not run: (?P<reason>[^\n]+?) -->\n+)?"
     r"^(?P<indent> *)```(?P<kind>[a-z]*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.M | re.S,
 )

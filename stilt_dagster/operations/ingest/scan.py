@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
+from stilt_dagster.operations.ingest.arrivals import record_scan
 from stilt_dagster.operations.ingest.granules import NoReceptorsError, select_soundings
 from stilt_dagster.operations.ingest.ledger import Entry, Ledger
 from stilt_dagster.operations.ingest.sources import Source
@@ -182,6 +183,7 @@ def scan(
             ledger.stop_at("")
     finally:
         ledger.write()
+    record_scan(instance, source.name, found)
     return found
 
 

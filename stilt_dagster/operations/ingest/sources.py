@@ -14,7 +14,7 @@ from stilt_dagster.science.errors import RetrievalError, SceneError
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
 from stilt_dagster.science.scenes.settings import Budget
-from stilt_dagster.science.validation import Spec, parse_yaml, validate
+from stilt_dagster.science.validation import Hours, Spec, parse_yaml, validate
 
 
 class Source(Spec):
@@ -32,6 +32,9 @@ class Source(Spec):
     scene: dict[str, Any] = Field(description="What else scenes have: transport, footprint, meteorology, ...")
     max_scenes: int = Field(20, ge=1, le=500, description="Most new scenes a tick of the sensor.")
     budget: Budget | None = Field(None, description="The most a scene may take; one planned to take more is refused.")
+    fresh_within: Hours | None = Field(
+        None, description="Granules should come that often, h or a text such as 2 days; the UI says if none did."
+    )
     settle: float = Field(10.0, ge=0, description="Seconds since its last change before a file is read.")
 
     def retrieval(self, uri: str, area: Area) -> dict[str, Any]:
