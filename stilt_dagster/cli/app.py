@@ -51,5 +51,5 @@ machine.add_to(app)
 def run() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", module="dagster")
-    warnings.filterwarnings("ignore", category=Warning, message=".*currently in beta.*")
+    warnings.filterwarnings("ignore", category=Warning, message=".*currently in (beta|preview).*")
     app()

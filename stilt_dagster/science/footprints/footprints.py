@@ -104,13 +104,17 @@ class _FootprintPart:
         for receptor, footprint in result:
             self._fail_until(receptor)
             outcome = self._left.pop(0)
-            inside = 0.0
             for layer in footprint.layers:
-                inside += float(layer.values.sum(dtype=np.float64))
                 self._add_influence(layer)
-            outside = 1 - inside / footprint.total if footprint.total > 0 else 0.0
-            status = "empty" if footprint.is_empty else "ok"
-            self._writer.add(replace(outcome, status=status, outside_fraction=round(max(outside, 0.0), 6)), footprint)
+            outside = footprint.outside / footprint.total if footprint.total > 0 else 0.0
+            gridded = replace(
+                outcome,
+                status="empty" if footprint.is_empty else "ok",
+                outside_fraction=round(max(outside, 0.0), 6),
+                foot_sum=footprint.gridded,
+                imbalance=footprint.imbalance,
+            )
+            self._writer.add(gridded, footprint)
 
     def _add_influence(self, layer: Layer) -> None:
         rows, columns = layer.values.shape

@@ -197,6 +197,11 @@ def read_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
         return PartSummary.of(part.key, part.outcomes, part.size, part.rows, effort=part.effort)
 
 
+def particle_rows(folder: IndexedFolder, batches: Sequence[Batch]) -> int:
+    """Return how many rows the good parts of a shard have."""
+    return sum(summary.rows for b in batches if (summary := part_summary(folder, b)) is not None)
+
+
 def first_particles(
     shards: Mapping[str, Sequence[Batch]], folder_of: Callable[[str], IndexedFolder]
 ) -> tuple[str, pa.Table] | None:
