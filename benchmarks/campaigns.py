@@ -268,7 +268,7 @@ def open_page(proxy: Proxy, page: str, directory: Path) -> list[bytes]:
     proxy.asked.clear()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 30
         while time.monotonic() < end:
             before = len(proxy.asked)
             time.sleep(5)
@@ -286,6 +286,10 @@ def seconds(proxy: Proxy, body: bytes) -> float:
     start = time.perf_counter()
     urllib.request.urlopen(request).read()
     return time.perf_counter() - start
+
+
+def _least_of_two(proxy: Proxy, body: bytes) -> float:
+    return min(seconds(proxy, body) for _ in range(2))
 
 
 def main() -> None:
@@ -335,7 +339,8 @@ def pages(home: Path, store: Path, scene: str) -> None:
     with webserver(home, store) as proxy, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for name, page in PAGES.items():
             asked = open_page(proxy, page.format(scene), Path(profile))
-            took = sorted(((seconds(proxy, body), body) for body in asked), key=lambda item: -item[0])
+            time.sleep(5)  # the webserver still answers what the browser asked last
+            took = sorted(((_least_of_two(proxy, body), body) for body in asked), key=lambda item: -item[0])
             told = ", ".join(f"{json.loads(body)['operationName']} {one:.2f} s" for one, body in took[:3])
             print(f"{name:22} {len(took):3} queries; {told}", flush=True)
 
