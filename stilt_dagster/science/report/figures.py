@@ -26,6 +26,7 @@ from stilt_dagster.science.report.summary import Rows, moment
 from stilt_dagster.science.scenes.grid import Grid
 
 UNITS = "ppm (µmol m⁻² s⁻¹)⁻¹"
+_SHARE = "share of the influence, %"
 
 #: Most receptors and observations drawn one by one.
 MOST_POINTS = 5000
@@ -37,6 +38,9 @@ _INK, _RULE, _LINE = "#1b2a3a", "#d8dee4", "#0072B2"
 
 #: Blues without the palest, which would be lost on white.
 _SHADES = Blues256[::-1][24:]
+
+#: Width the shape of a map is reckoned for, pixels of the page.
+_WIDE = 600
 
 #: How far below its largest value the map of influence goes.
 _DECADES = 4
@@ -51,6 +55,7 @@ def _figure(name: str, x_label: str, y_label: str, **options: Any) -> Any:
     plot.toolbar.autohide = True
     plot.outline_line_color = _RULE
     plot.grid.grid_line_color = "#eef1f4"
+    plot.xaxis.ticker.desired_num_ticks = 5
     for axis in plot.axis:
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_color = axis.major_label_text_color = _INK
@@ -58,12 +63,15 @@ def _figure(name: str, x_label: str, y_label: str, **options: Any) -> Any:
     return plot
 
 
-def _map(name: str, grid: Grid) -> Any:
-    """Return an empty map on which a degree, or a metre, is as long in both directions."""
+def _map(name: str, grid: Grid, shape: tuple[float, float]) -> Any:
+    """Return an empty map, fit for what is as wide and high as *shape*; a degree is as long in both directions."""
     _, _, y0, y1 = grid.extent
     stretch = max(float(np.cos(np.radians((y0 + y1) / 2))), 0.1) if grid.is_longlat else 1.0
     labels = ("longitude, °E", "latitude, °N") if grid.is_longlat else ("x, m", "y, m")
-    plot = _figure(name, *labels, height=440, match_aspect=True, aspect_scale=stretch)
+    # Axes and what else is around the map take about as much wherever it is shown.
+    ratio = shape[0] * stretch / shape[1] if min(shape) > 0 else 1.0
+    height = float(np.clip((_WIDE - 80) / ratio + 100, 340, 640))
+    plot = _figure(name, *labels, height=None, aspect_ratio=_WIDE / height, match_aspect=True, aspect_scale=stretch)
     if not grid.is_longlat:
         for axis in plot.axis:
             axis.formatter = NumeralTickFormatter(format="0,0")
@@ -80,8 +88,8 @@ def _on_grid(grid: Grid, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> 
 
 def receptor_map(rows: Rows, grid: Grid, shown: NDArray[np.int64]) -> Any:
     """Return a map of receptors by outcome; *shown* are the places of those on it."""
-    plot = _map("receptors", grid)
     x, y = _on_grid(grid, rows.lon[shown], rows.lat[shown])
+    plot = _map("receptors", grid, (float(np.ptp(x)), float(np.ptp(y))))
     size = 9 if len(shown) < 300 else 5 if len(shown) < 2000 else 4
     for code, status in enumerate(STATUS):
         of = rows.status[shown] == code
@@ -106,18 +114,20 @@ def receptor_map(rows: Rows, grid: Grid, shown: NDArray[np.int64]) -> Any:
         )  # fmt: skip
         tips = [("receptor", "@id"), ("time, UTC", "@time"), ("row sum", f"@sum {UNITS}"), ("outcome", "@status @why")]
         plot.add_tools(HoverTool(renderers=[points], tooltips=tips, point_policy="follow_mouse"))
-    _frame_legend(plot)
+    _legend_above(plot)
     return plot
 
 
 def influence_map(influence: Influence, rows: Rows, grid: Grid, shown: NDArray[np.int64]) -> Any:
     """Return a map of the influence on all receptors, on a logarithmic scale; receptors are marked."""
-    plot = _map("influence", grid)
-    field = influence.field
+    field, (x0, x1, y0, y1) = influence.field, influence.extent
+    plot = _map("influence", grid, (x1 - x0, y1 - y0))
+    outline = plot.quad(left=x0, right=x1, bottom=y0, top=y1, fill_color=None, line_color="#8a96a3")
+    for axis in (plot.x_range, plot.y_range):
+        axis.renderers, axis.range_padding = [outline], 0  # receptors may lie far outside the grid
     high = float(field.max()) if field.size else 0.0
     if high > 0:
         low = max(float(field[field > 0].min()), high * 10.0**-_DECADES)
-        x0, x1, y0, y1 = influence.extent
         colors = LogColorMapper(Viridis256, low=low, high=max(high, low * 1.01), nan_color="rgba(0, 0, 0, 0)")
         values = np.where(field >= low, field, np.nan).astype(np.float32)
         image = plot.image([values], x=x0, y=y0, dw=x1 - x0, dh=y1 - y0, color_mapper=colors, level="image")
@@ -126,44 +136,41 @@ def influence_map(influence: Influence, rows: Rows, grid: Grid, shown: NDArray[n
     x, y = _on_grid(grid, rows.lon[shown], rows.lat[shown])
     size = 4 if len(shown) < 500 else 1
     plot.scatter(x, y, size=size, fill_color="white", line_color="#D55E00", line_width=1, legend_label="receptors")
-    _frame_legend(plot)
+    _legend_above(plot)
     return plot
 
 
-def hour_bars(by_hour: NDArray[np.float64]) -> Any:
-    """Return the influence by hour of UTC before that of release."""
-    plot = _figure("hours", "hours of UTC before the hour of release", f"influence, {UNITS}", height=300)
-    hours = np.arange(len(by_hour))
-    share = by_hour / by_hour.sum() if by_hour.sum() > 0 else by_hour
-    source = ColumnDataSource({"hour": hours, "sum": by_hour, "share": share})
-    bars = plot.vbar("hour", top="sum", width=0.9, source=source, color=_LINE, line_color=None)
-    tips = [("hour before", "@hour"), ("influence", f"@sum{{0.00e+0}} {UNITS}"), ("share", "@share{0.0 %}")]
+def hour_bars(influence: Influence, by_hour: NDArray[np.float64]) -> Any:
+    """Return the share of the influence by hour of UTC before that of release."""
+    plot = _figure("hours", "hours of UTC before the hour of release", _SHARE, height=250)
+    shares = 100 * by_hour / (influence.total or 1.0)
+    source = ColumnDataSource({"hour": np.arange(len(by_hour)), "sum": by_hour, "share": shares})
+    bars = plot.vbar("hour", top="share", width=0.9, source=source, color=_LINE, line_color=None)
+    tips = [("hour before", "@hour"), ("share", "@share{0.0} %"), ("influence", f"@sum{{0.00e+0}} {UNITS}")]
     plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
-    plot.y_range.start = min(0.0, float(by_hour.min()))
+    plot.y_range.start = min(0.0, float(shares.min()))
     return plot
 
 
 def distance_bars(influence: Influence) -> Any:
-    """Return the influence by distance from the receptor, a tenth of a decade a bar, and the share within it."""
-    plot = _figure("distances", "distance from the receptor, km", f"influence, {UNITS}", height=300, x_axis_type="log")
+    """Return the share of the influence by distance from the receptor, a tenth of a decade a bar."""
+    plot = _figure("distances", "distance from the receptor, km", _SHARE, height=250, x_axis_type="log")
     found = np.flatnonzero(influence.by_distance)
     some = slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1)
-    values, edges = influence.by_distance[some], influence.distances
-    inside = np.cumsum(influence.by_distance)[some] / (influence.total or 1.0)
+    left, right = influence.distances[:-1][some], influence.distances[1:][some]
+    shares = 100 * influence.by_distance / (influence.total or 1.0)
+    spans = [f"{a:.3g} to {b:.3g}" for a, b in zip(left, right, strict=True)]
+    if some.start == 0:
+        spans[0] = f"less than {right[0]:.3g}"
     source = ColumnDataSource(
-        {"left": edges[:-1][some], "right": edges[1:][some], "sum": values, "inside": inside,
-         "zero": np.zeros(len(values))}
-    )  # fmt: skip
-    bars = plot.quad(
-        left="left", right="right", bottom="zero", top="sum", source=source, fill_color=_LINE, line_color="white"
+        {"left": left, "right": right, "share": shares[some], "inside": np.cumsum(shares)[some], "span": spans}
     )
-    tips = [
-        ("distance, km", "@left{0.0} to @right{0.0}"),
-        ("influence", f"@sum{{0.00e+0}} {UNITS}"),
-        ("share within", "@inside{0.0 %}"),
-    ]
+    bars = plot.quad(
+        left="left", right="right", bottom=0, top="share", source=source, fill_color=_LINE, line_color="white"
+    )
+    tips = [("distance, km", "@span"), ("share", "@share{0.0} %"), ("share up to there", "@inside{0.0} %")]
     plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
-    plot.y_range.start = min(0.0, float(values.min()))
+    plot.y_range.start = min(0.0, float(shares.min()))
     plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
     return plot
 
@@ -189,8 +196,7 @@ def plume_by_hour(plume: Plume) -> Any:
     tips = [("hour", "@hour"), ("median, m", "@median{0}"), ("10 to 90 %, m", "@low{0} to @up{0}"),
             ("mixing height, m", "@mixed{0}")]  # fmt: skip
     plot.add_tools(HoverTool(renderers=[middle], tooltips=tips, mode="vline"))
-    _frame_legend(plot)
-    plot.legend.location = "top_left"
+    _legend_above(plot)
     return plot
 
 
@@ -209,14 +215,12 @@ def plume_from_south(plume: Plume) -> Any:
     return plot
 
 
-def observed_against_prior(found: Observations, shown: NDArray[np.int64]) -> Any:
+def observed_against_expected(found: Observations, shown: NDArray[np.int64]) -> Any:
     """Return observations against what is expected of them: the prior, and background and prior term where known."""
-    plot = _figure("observations", "expected, ppm", "observed, ppm", match_aspect=True, height=420)
+    plot = _figure("observations", "expected, ppm", "observed, ppm")
     value, error = found.value[shown], found.uncertainty[shown]
-    expected = [("the retrieval's prior", found.prior[shown], "#E69F00", "square")]
-    if found.without_fluxes is not None:
-        expected.append(("background + prior_term", found.without_fluxes[shown], _LINE, "circle"))
-    for name, x, color, marker in expected:
+    for name, expected, color, marker in _expectations(found):
+        x = expected[shown]
         source = ColumnDataSource({"x": x, "y": value, "error": error, "low": value - error, "up": value + error})
         plot.segment("x", "low", "x", "up", source=source, color=color, alpha=0.35)
         points = plot.scatter(
@@ -225,9 +229,36 @@ def observed_against_prior(found: Observations, shown: NDArray[np.int64]) -> Any
         tips = [("observed, ppm", "@y{0.0000} ± @error{0.0000}"), (f"{name}, ppm", "@x{0.0000}")]
         plot.add_tools(HoverTool(renderers=[points], tooltips=tips))
     plot.add_layout(Slope(gradient=1, y_intercept=0, line_color="#8a96a3", line_dash="dashed"))
-    _frame_legend(plot)
-    plot.legend.location = "top_left"
+    _legend_above(plot)
     return plot
+
+
+def difference_bars(found: Observations, used: NDArray[np.int64]) -> Any:
+    """Return how many observations differ from what is expected of them by how much."""
+    plot = _figure("differences", "observed minus expected, ppm", "observations")
+    differences = {name: (found.value - x)[used] for name, x, _, _ in _expectations(found)}
+    known = np.concatenate([d[np.isfinite(d)] for d in differences.values()])
+    edges = np.histogram_bin_edges(known, min(max(len(used) // 4, 8), 40)) if len(known) else np.array([0.0, 1.0])
+    for name, _, color, _ in _expectations(found):
+        counts, _ = np.histogram(differences[name][np.isfinite(differences[name])], edges)
+        source = ColumnDataSource({"left": edges[:-1], "right": edges[1:], "count": counts})
+        bars = plot.quad(
+            left="left", right="right", bottom=0, top="count", source=source, fill_color=color, fill_alpha=0.6,
+            line_color="white", legend_label=name,
+        )  # fmt: skip
+        tips = [(f"over {name}, ppm", "@left{0.0000} to @right{0.0000}"), ("observations", "@count")]
+        plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
+    plot.y_range.start = 0
+    _legend_above(plot)
+    return plot
+
+
+def _expectations(found: Observations) -> list[tuple[str, NDArray[np.float64], str, str]]:
+    """Return what observations are compared with: its name, its values, and how it is drawn."""
+    expected = [("the retrieval's prior", found.prior, "#E69F00", "square")]
+    if found.without_fluxes is not None:
+        expected.append(("background + prior_term", found.without_fluxes, _LINE, "circle"))
+    return expected
 
 
 def _color_bar(colors: Any, title: str) -> ColorBar:
@@ -237,13 +268,11 @@ def _color_bar(colors: Any, title: str) -> ColorBar:
     )  # fmt: skip
 
 
-def _frame_legend(plot: Any) -> None:
-    if not plot.legend:
-        return
-    plot.legend.location = "bottom_left"
-    plot.legend.background_fill_alpha = 0.85
-    plot.legend.border_line_color = _RULE
-    plot.legend.label_text_font_size = "12px"
-    plot.legend.padding = 6
-    plot.legend.spacing = 0
-    plot.legend.click_policy = "hide"
+def _legend_above(plot: Any) -> None:
+    """Put the legend where it hides no data; a click on an entry hides what it names."""
+    legend = plot.legend[0]
+    plot.add_layout(legend, "above")
+    legend.orientation, legend.location, legend.click_policy = "horizontal", "left", "hide"
+    legend.border_line_color = None
+    legend.label_text_font_size, legend.label_text_color = "12px", _INK
+    legend.padding, legend.margin, legend.spacing = 2, 0, 14

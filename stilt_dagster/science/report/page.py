@@ -104,13 +104,15 @@ def render(content: Content) -> str:
         "distances": figures.distance_bars(influence),
     }
     if influence.by_hour is not None:
-        plots["hours"] = figures.hour_bars(influence.by_hour)
+        plots["hours"] = figures.hour_bars(influence, influence.by_hour)
     if plume is not None:
         plots["heights"] = figures.plume_by_hour(plume)
         plots["section"] = figures.plume_from_south(plume)
     if summary.observations is not None:
-        measured = shown[rows.status[shown] != 2]
-        plots["observations"] = figures.observed_against_prior(summary.observations, measured)
+        used = np.flatnonzero(rows.status != 2)
+        drawn = shown[rows.status[shown] != 2]
+        plots["observations"] = figures.observed_against_expected(summary.observations, drawn)
+        plots["differences"] = figures.difference_bars(summary.observations, used)
     script, places = components(plots)
     environment = Environment(
         loader=PackageLoader(__package__, "template"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -153,7 +155,11 @@ def facts(content: Content) -> list[tuple[str, str, str]]:
             f"{summary.size[0]:,} × {summary.size[1]:,}",
             f"{summary.entries:,} entries that are not zero",
         ),
-        ("hours of flux, UTC", f"{summary.hours[0]:%Y-%m-%d %H:%M}", f"to {summary.hours[1]:%Y-%m-%d %H:%M}"),
+        (
+            "hours of flux",
+            f"{(summary.hours[1] - summary.hours[0]) / dt.timedelta(hours=1):.0f} h",
+            f"{summary.hours[0]:%Y-%m-%d %H:%M} to {summary.hours[1]:%Y-%m-%d %H:%M} UTC",
+        ),
     ]
     if len(felt):
         found.append(
@@ -180,10 +186,9 @@ def facts(content: Content) -> list[tuple[str, str, str]]:
 def place_of(summary: Summary) -> str:
     """Return where the receptors are, as a person says it."""
     lon, lat = summary.rows.lon, summary.rows.lat
-    # The mean direction, so that receptors on both sides of the antimeridian are not put on the other side of Earth.
-    angle = np.radians(lon)
-    east = float(np.degrees(np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())))
-    north = float(lat.mean())
+    # From the first receptor, so that those on both sides of the antimeridian have their middle between them.
+    east = float(np.median((lon - lon[0] + 180) % 360 - 180) + lon[0] + 180) % 360 - 180
+    north = float(np.median(lat))
     return f"{abs(north):.2f}° {'N' if north >= 0 else 'S'}, {abs(east):.2f}° {'E' if east >= 0 else 'W'}"
 
 
