@@ -36,8 +36,8 @@ _OUTCOMES = {"ok": ("#0072B2", "circle"), "empty": ("#E69F00", "square"), "faile
 
 _INK, _RULE, _LINE = "#1b2a3a", "#d8dee4", "#0072B2"
 
-#: Blues without the palest, which would be lost on white.
-_SHADES = Blues256[::-1][24:]
+#: Blues without the palest, which would be lost on white, and the darkest, on which lines would be.
+_SHADES = Blues256[::-1][16:150]
 
 #: Width the shape of a map is reckoned for, pixels of the page.
 _WIDE = 600
@@ -125,6 +125,7 @@ def influence_map(influence: Influence, rows: Rows, grid: Grid, shown: NDArray[n
     outline = plot.quad(left=x0, right=x1, bottom=y0, top=y1, fill_color=None, line_color="#8a96a3")
     for axis in (plot.x_range, plot.y_range):
         axis.renderers, axis.range_padding = [outline], 0  # receptors may lie far outside the grid
+    plot.grid.visible = False
     high = float(field.max()) if field.size else 0.0
     if high > 0:
         low = max(float(field[field > 0].min()), high * 10.0**-_DECADES)
@@ -186,6 +187,7 @@ def plume_by_hour(plume: Plume) -> Any:
     high = max(float(np.nanpercentile(shares, 98)), 1e-3) if np.isfinite(shares).any() else 1.0
     colors = LinearColorMapper(_SHADES, low=0.0, high=high, nan_color="rgba(0, 0, 0, 0)")
     plot.image([shares], x=-plume.hours, y=0.0, dw=plume.hours, dh=plume.top, color_mapper=colors, level="image")
+    plot.grid.visible = False
     hour, low, median, up, mixed = plume.hourly.T
     source = ColumnDataSource({"hour": -hour, "low": low, "median": median, "up": up, "mixed": mixed})
     for name in ("low", "up"):
@@ -217,8 +219,10 @@ def plume_from_south(plume: Plume) -> Any:
 
 def observed_against_expected(found: Observations, shown: NDArray[np.int64]) -> Any:
     """Return observations against what is expected of them: the prior, and background and prior term where known."""
-    plot = _figure("observations", "expected, ppm", "observed, ppm")
     value, error = found.value[shown], found.uncertainty[shown]
+    expected = np.concatenate([x[shown] for _, x, _, _ in _expectations(found)])
+    low, high = _span(expected, _span(value)[1] - _span(value)[0])
+    plot = _figure("observations", "expected, ppm", "observed, ppm", x_range=(low, high))
     for name, expected, color, marker in _expectations(found):
         x = expected[shown]
         source = ColumnDataSource({"x": x, "y": value, "error": error, "low": value - error, "up": value + error})
@@ -251,6 +255,14 @@ def difference_bars(found: Observations, used: NDArray[np.int64]) -> Any:
     plot.y_range.start = 0
     _legend_above(plot)
     return plot
+
+
+def _span(values: NDArray[np.float64], least: float = 1e-6) -> tuple[float, float]:
+    """Return the ends of an axis that holds *values*, at least as far apart as *least*."""
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    half = max(0.55 * (high - low), least / 2)
+    return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _expectations(found: Observations) -> list[tuple[str, NDArray[np.float64], str, str]]:
