@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scratch import size_of
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _read(scene: StoredScene) -> Summary:
     advice = f"make it with `stilt-dagster scene run {scene.id}`"
     try:
         found = scene.store.folder("jacobian").open(f"{scene.id}.nc", read, whole=True)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
         raise IncompleteError(f"jacobian of scene {scene.id} cannot be read: {error}; {advice}") from error
     if found is None:
         raise IncompleteError(f"scene {scene.id} has no jacobian to report on: {advice}")
@@ -129,11 +128,12 @@ def _stored_files(scene: StoredScene) -> list[StoredFile]:
             f"meteorology_aggregate/{name}.arl", "meteorology, ARL", *_sizes(folder("meteorology_aggregate"), arl)
         ),
     ]
+    shards = sorted(set(scene.spec.receptor_list.shards))
     for asset, folder_of, holds, ending in (
         ("trajectories", scene.trajectories, "particles, minute by minute", "parquet"),
         ("footprints", scene.footprints, "footprints by hours before release, CF NetCDF", "nc"),
     ):
-        parts = [(shard, part) for shard in SHARDS for part in folder_of(shard).names()]
+        parts = [(shard, part) for shard in shards for part in folder_of(shard).names()]
         known = [s.size for shard, part in parts if (s := folder_of(shard).summary(part)) is not None]
         size = sum(known) if len(known) == len(parts) else None
         found.append(StoredFile(f"{asset}/{name}/<shard>/part-*.{ending}", holds, len(parts), size))

@@ -191,8 +191,8 @@ def plume_by_hour(plume: Plume) -> Any:
     hour, low, median, up, mixed = plume.hourly.T
     source = ColumnDataSource({"hour": -hour, "low": low, "median": median, "up": up, "mixed": mixed})
     for name in ("low", "up"):
-        plot.line("hour", name, source=source, color=_INK, line_dash="dotted", legend_label="10 % and 90 %")
-    middle = plot.line("hour", "median", source=source, color=_INK, line_width=2, legend_label="median height")
+        plot.line("hour", name, source=source, color=_INK, line_dash="dotted", legend_label="10, 90 %")
+    middle = plot.line("hour", "median", source=source, color=_INK, line_width=2, legend_label="median")
     if np.isfinite(mixed).any():
         plot.line("hour", "mixed", source=source, color="#D55E00", line_width=2, legend_label="mixing height")
     tips = [("hour", "@hour"), ("median, m", "@median{0}"), ("10 to 90 %, m", "@low{0} to @up{0}"),
@@ -233,7 +233,7 @@ def observed_against_expected(found: Observations, shown: NDArray[np.int64]) -> 
         tips = [("observed, ppm", "@y{0.0000} ± @error{0.0000}"), (f"{name}, ppm", "@x{0.0000}")]
         plot.add_tools(HoverTool(renderers=[points], tooltips=tips))
     plot.add_layout(Slope(gradient=1, y_intercept=0, line_color="#8a96a3", line_dash="dashed"))
-    _legend_above(plot)
+    _legend_above(plot, "vertical")
     return plot
 
 
@@ -253,7 +253,7 @@ def difference_bars(found: Observations, used: NDArray[np.int64]) -> Any:
         tips = [(f"over {name}, ppm", "@left{0.0000} to @right{0.0000}"), ("observations", "@count")]
         plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
     plot.y_range.start = 0
-    _legend_above(plot)
+    _legend_above(plot, "vertical")
     return plot
 
 
@@ -280,11 +280,12 @@ def _color_bar(colors: Any, title: str) -> ColorBar:
     )  # fmt: skip
 
 
-def _legend_above(plot: Any) -> None:
+def _legend_above(plot: Any, orientation: str = "horizontal") -> None:
     """Put the legend where it hides no data; a click on an entry hides what it names."""
     legend = plot.legend[0]
     plot.add_layout(legend, "above")
-    legend.orientation, legend.location, legend.click_policy = "horizontal", "left", "hide"
+    legend.orientation, legend.location, legend.click_policy = orientation, "left", "hide"
     legend.border_line_color = None
     legend.label_text_font_size, legend.label_text_color = "12px", _INK
-    legend.padding, legend.margin, legend.spacing = 2, 0, 14
+    legend.padding, legend.margin, legend.spacing = 2, 0, 10 if orientation == "horizontal" else 0
+    legend.label_standoff = 4
