@@ -207,7 +207,7 @@ class Watch:
                 instance=self.bench.instance, run_config=QUIET, raise_on_error=False, tags=request.tags,
                 asset_selection=request.asset_selection, partition_key=request.tags.get("dagster/partition"),
             )  # fmt: skip
-        return [request.asset_selection[0].to_user_string() for request in new]
+        return [asset.to_user_string() for request in new for asset in request.asset_selection]
 
     def settle(self) -> list[str]:
         """Look until nothing is asked for any more; return the assets that ran, in order."""

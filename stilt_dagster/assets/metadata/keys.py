@@ -84,6 +84,7 @@ KEYS: dict[str, Key] = {
     "stilt/receptors_with_background": Key("receptors whose particles end inside the field", "1"),
     "stilt/background_mean": Key("mean over these", "ppm"),
     "stilt/background_least_sampled": Key("least share of a receptor's particles inside the field", "1"),
+    "stilt/warnings": Key("what the report says a person should look at", "1"),
     "stilt/note": Key("why there is nothing to do"),
     **{f"plan/{name}": Key(f"planned: {key.meaning}", key.units) for name, key in _COST.items()},
     **{f"actual/{name}": Key(f"taken: {key.meaning}", key.units) for name, key in _COST.items()},
