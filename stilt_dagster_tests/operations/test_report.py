@@ -62,7 +62,7 @@ def test_its_python_loads_the_matrix(finished: Project, html: str) -> None:
 @pytest.mark.skipif(chromium() is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1400, 390])
 def test_a_browser_draws_it_all_within_its_width(html: str, width: int, tmp_path: Path) -> None:
-    assert draw(html, width, tmp_path) == {"width": width, "page": width, "plots": 6, "drawn": 6, "errors": []}
+    assert draw(html, width, tmp_path) == {"width": width, "beyond": 0, "plots": 6, "drawn": 6, "errors": []}
 
 
 def test_it_is_made_when_it_is_missing_or_of_another_matrix_and_tells_failures(project: Project) -> None:

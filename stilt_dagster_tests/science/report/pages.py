@@ -30,7 +30,8 @@ addEventListener("securitypolicyviolation", e => errors.push(e.violatedDirective
 setTimeout(() => {
   const plots = [...document.querySelectorAll(".plot")];
   document.title = JSON.stringify({
-    width: innerWidth, page: document.documentElement.scrollWidth, plots: plots.length,
+    width: innerWidth, plots: plots.length,
+    beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     drawn: plots.filter(p => canvases(p) > 0 && p.offsetHeight > 100).length, errors: errors,
   });
 }, 4000);
@@ -128,7 +129,7 @@ def chromium() -> str | None:
 
 
 def draw(html: str, width: int, directory: Path) -> dict[str, Any]:
-    """Return what a browser of a width made of a page: how many plots it has and drew, how wide it came out, errors."""
+    """Return what a browser of a width made of a page: its plots, those drawn, pixels beyond its width, errors."""
     page = directory / f"{width}.html"
     # First of all scripts, so that it hears of their errors.
     page.write_text(html.replace("<body>", f"<body>{_PROBE}", 1))
