@@ -11,12 +11,14 @@ import yaml
 
 from stilt_dagster.definitions import build_defs
 from stilt_dagster.operations.ingest.sources import load_sources
-from stilt_dagster.operations.plan import concurrency_of, plan_stored
+from stilt_dagster.operations.plan import concurrency_of, plan_scene, plan_stored
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.pystilt import engine_version, find_hycs_std
+from stilt_dagster.science.scenes.loading import load_scene
 from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.operations.test_ingest import AREA, ID, Place
@@ -164,15 +166,16 @@ def _with(place: Place, text: str) -> Store:
 
 
 def test_other_scenes_of_a_store_calibrate_the_cpu(project: Project) -> None:
-    path = project.scene_file()
-    plain = json.loads(project.cli("scene", "plan", path, "--json").stdout)
-    (project.store / "costs").mkdir(parents=True)
+    store, spec = Store(str(project.store)), load_scene(project.scene_file())
+    plain = plan_scene(store, spec, Concurrency(2))
     kept = {"cpu": 3.0, "scene": "other", "engine": "e", "machine": "a machine"}
-    (project.store / "costs" / "calibration.json").write_text(json.dumps({"a machine": kept}))
-    scaled = json.loads(project.cli("scene", "plan", path, "--json").stdout)
-    assert scaled["cpu_hours"] == pytest.approx(3 * plain["cpu_hours"], rel=0.01)
-    assert scaled["bytes"] == plain["bytes"]
-    assert scaled["calibrated"] == "CPU of scene other on a machine"
+    folder = store.folder("costs")
+    folder.write("calibration.json", json.dumps({"a machine": kept}))
+    scaled = plan_scene(store, spec, Concurrency(2))
+    assert plain.planned.cpu_hours
+    assert scaled.planned.cpu_hours == pytest.approx(3 * plain.planned.cpu_hours, rel=0.01)
+    assert scaled.planned.bytes == plain.planned.bytes
+    assert scaled.calibrated == "CPU of scene other on a machine"
     for damaged in ("{", "[]", '{"a": {"cpu": "much"}}', json.dumps({"m": {**kept, "cpu": 1e9}})):
-        (project.store / "costs" / "calibration.json").write_text(damaged)
-        assert json.loads(project.cli("scene", "plan", path, "--json").stdout) == plain
+        folder.write("calibration.json", damaged)
+        assert plan_scene(store, spec, Concurrency(2)) == plain

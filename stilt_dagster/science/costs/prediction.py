@@ -38,7 +38,7 @@ _KM_A_DEGREE = 111.2
 
 #: Wind near the ground, km an hour; spread of particles after an hour by day and by night, km; share of particles that
 #: are low enough to feel the surface.
-_WIND, _SPREAD, _LOW = 18.0, (0.5, 2.0), (0.05, 0.4)
+_WIND, _SPREAD, _LOW = 18.0, (1.2, 2.6), (0.1, 0.4)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,16 @@ class Calibration:
     Attributes
     ----------
     cpu, rows, entries, layers : float
-        Of CPU, of the bytes of particle rows, of the number of the footprints' cells that are not zero, of their bytes.
+        Of CPU, of the bytes of a particle row, of the number of the footprints' touched cells, of their bytes.
+    inside : float
+        Share of the particle-minutes before particles leave the meteorology: those after that take nothing.
     """
 
     cpu: float = 1.0
     rows: float = 1.0
     entries: float = 1.0
     layers: float = 1.0
+    inside: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def predict(
     transport, grid = scene.transport, scene.footprint.grid
     hours = abs(transport.n_hours)
     day = _share_of_day(scene)
-    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours + _PARTICLE_HOUR_CPU * transport.numpar * hours) + files * _FILE_CPU
+    particle_hours = n * transport.numpar * hours * calibration.inside
+    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours) + _PARTICLE_HOUR_CPU * particle_hours + files * _FILE_CPU
     mixed = min(1.0, _MIXED / max(float(scene.receptor_list.height.max()), 1.0))
     row = (_ROW_BYTES + _ROW_BYTES_BY_DAY * day * mixed) * len(transport.varsiwant) / _COLUMNS
     touched, chunks = _touched(scene, day)
@@ -118,7 +122,7 @@ def predict(
         files=files,
         cpu_seconds=cpu * calibration.cpu,
         scene_cpu_seconds=_SCENE_CPU * calibration.cpu,
-        trajectories=n * transport.numpar * hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
+        trajectories=particle_hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
         footprints=layers + files * (_FOOTPRINT_FILE + axes) + n * _FOOTPRINT_RECEPTOR,
         jacobian=entries * _JACOBIAN_ENTRY + n * _JACOBIAN_RECEPTOR + _JACOBIAN_FILE + axes + 8 * grid.nx * grid.ny,
         entries=entries,
@@ -151,7 +155,7 @@ def _touched(scene: Scene, day: float) -> tuple[float, float]:
     across = max(abs(x - x0) * unit_x, abs(x1 - x) * unit_x, abs(y - y0) * unit_y, abs(y1 - y) * unit_y)
     age = np.arange(abs(transport.n_hours)) + 0.5
     low, spread = (a + day * (b - a) for a, b in (_LOW, _SPREAD))
-    sigma = spread * age**0.8
+    sigma = spread * np.sqrt(age)
     # The kernel of R STILT's rule, degrees, in cells a side.
     deviation = 0.06 * footprint.smooth_factor * (2 * (sigma / _KM_A_DEGREE) ** 2) ** 0.25 * np.sqrt(age / 24)
     width = 3 * deviation * _KM_A_DEGREE / (cosine if grid.is_longlat else 1.0)

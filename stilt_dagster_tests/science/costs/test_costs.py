@@ -126,6 +126,10 @@ def test_a_prediction_follows_what_is_asked_for() -> None:
     assert count_files(scene()) <= len(scene().receptor_list)
 
 
+#: Rows of a receptor none of whose particles leave the meteorology.
+ROWS = 20 * 2 * 60
+
+
 def part(cpu: float | None, size: int, rows: int, ended: float = 1.0) -> PartSummary:
     effort = None if cpu is None else Effort(cpu, ended - 1, ended)
     return PartSummary(f"{ended}", "", {"ok": 1}, size=size, rows=rows, effort=effort)
@@ -134,13 +138,18 @@ def part(cpu: float | None, size: int, rows: int, ended: float = 1.0) -> PartSum
 def test_first_parts_calibrate_the_rest() -> None:
     spec = scene()
     one = predict(spec, receptors=1, files=1)
-    pairs = [(part(2 * one.cpu_seconds, 99_000, 0, k), part(0.0, 50_000, 700, k)) for k in range(1, 5)]
+    pairs = [(part(2 * one.cpu_seconds, 99_000, ROWS, k), part(0.0, 50_000, 700, k)) for k in range(1, 5)]
     found = calibrate(spec, Spent(pairs))
     assert found is not None
     assert found.cpu == pytest.approx(2.0)
     again = predict(spec, found, receptors=1, files=1)
     assert (again.trajectories, again.footprints, again.entries) == pytest.approx((99_000, 50_000, 700))
-    slow = [*pairs, (part(1e6, 10**9, 0, 9.0), part(1e6, 10**9, 10**9, 9.0))]
+    half = [(part(1.0, 40_000, ROWS // 2, k), part(0.0, 50_000, 700, k)) for k in range(1, 5)]
+    escaped = calibrate(spec, Spent(half))
+    assert escaped is not None
+    assert escaped.inside == 0.5
+    assert predict(spec, escaped, receptors=1, files=1).cpu_seconds == pytest.approx(1.0)
+    slow = [*pairs, (part(1e6, 10**9, ROWS, 9.0), part(1e6, 10**9, 10**9, 9.0))]
     assert calibrate(spec, Spent(slow)) == found  # a later part changes no plan
     assert calibrate(spec, Spent(slow), first=False) != found
 
@@ -162,9 +171,10 @@ def test_time_is_counted_once() -> None:
 
 @pytest.mark.parametrize("source", [*SOURCES, "auto"])
 def test_meteorology_that_is_not_asked_is_estimated(source: str) -> None:
-    from stilt_dagster.science.costs.meteorology import typical_reading
+    from stilt_dagster.science.costs.meteorology import typical_aggregate
 
-    read, kept = typical_reading(scene(meteorology={"source": source, "directory": None, "pattern": None}))
+    found = typical_aggregate(scene(meteorology={"source": source, "directory": None, "pattern": None}))
+    read, kept = found.bytes_read, found.bytes_written
     assert read is not None
     assert 1e6 < read < 1e10
     assert 0 < kept < read
