@@ -33,10 +33,12 @@ _TRAJECTORY_FILE = 8_000
 _FOOTPRINT_FILE, _FOOTPRINT_RECEPTOR, _CHUNK, _FOOTPRINT_ENTRY = 38_000, 370, 214, 8.6
 _JACOBIAN_FILE, _JACOBIAN_RECEPTOR, _JACOBIAN_ENTRY = 36_000, 190, 3.7
 _AXIS = 24
+#: Bytes that a retrieval adds to a jacobian: once, an observation, and a level of one.
+_RETRIEVAL, _OBSERVATION, _LEVEL = 8_000, 90, 16
 
 _KM_A_DEGREE = 111.2
 
-#: Wind near the ground, km an hour; spread of particles after an hour by day and by night, km; share of particles that
+#: Wind near the ground, km an hour; by night and by day: spread of particles after an hour, km, and share of those that
 #: are low enough to feel the surface.
 _WIND, _SPREAD, _LOW = 18.0, (1.2, 2.6), (0.1, 0.4)
 
@@ -118,13 +120,21 @@ def predict(
     entries = n * touched * calibration.entries
     layers = n * (touched * _FOOTPRINT_ENTRY + chunks * _CHUNK) * calibration.layers
     axes = _AXIS * (grid.nx + grid.ny)
+    observed = 0
+    if scene.has_columns:
+        observed = _RETRIEVAL + n * (_OBSERVATION + _LEVEL * scene.soundings.averaging_kernel.shape[1])
     return Prediction(
         files=files,
         cpu_seconds=cpu * calibration.cpu,
         scene_cpu_seconds=_SCENE_CPU * calibration.cpu,
         trajectories=particle_hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
         footprints=layers + files * (_FOOTPRINT_FILE + axes) + n * _FOOTPRINT_RECEPTOR,
-        jacobian=entries * _JACOBIAN_ENTRY + n * _JACOBIAN_RECEPTOR + _JACOBIAN_FILE + axes + 8 * grid.nx * grid.ny,
+        jacobian=entries * _JACOBIAN_ENTRY
+        + n * _JACOBIAN_RECEPTOR
+        + _JACOBIAN_FILE
+        + axes
+        + 8 * grid.nx * grid.ny
+        + observed,
         entries=entries,
     )
 
