@@ -74,7 +74,7 @@ class Bench:
             "2023-07-14T18:00",
             30,
             (-116.0, 36.0, -108.4, 44.0),
-            Weather(speed=4.0, direction=210.0),
+            Weather(speed=5.0, direction=235.0),
         )
 
     def cli(self, *args: str) -> str:

@@ -172,7 +172,7 @@ def _touched(scene: Scene, day: float) -> tuple[float, float]:
     dx, dy = grid.xres * unit_x, grid.yres * unit_y
     kernel = (1 + 2 * np.floor(width / dx)) * (1 + 2 * np.floor(width / dy))
     along, beside = _WIND + 4 * sigma + 2 * width, 4 * sigma + 2 * width
-    plume = np.maximum(along * beside / (dx * dy), 1.0)
+    plume = (1 + along / dx) * (1 + beside / dy)
     chunks = np.minimum((1 + along / (128 * dx)) * (1 + beside / (128 * dy)), -(-grid.nx // 128) * -(-grid.ny // 128))
     touched = np.minimum(plume * -np.expm1(-60 * transport.numpar * low * kernel / plume), grid.nx * grid.ny)
     inside = np.clip((across - _WIND * (age - 0.5)) / _WIND, 0.0, 1.0)
