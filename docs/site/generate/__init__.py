@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from generate import commands, environment, files, models
+from generate import commands, environment, files, models, python
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "scene fields": models.scene_fields,
@@ -19,4 +19,5 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "background file": files.background,
     "jacobian file": files.jacobian,
     "aggregate file": files.aggregate,
+    **python.SECTIONS,
 }
