@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from stilt_dagster.assets import ASSETS
-from stilt_dagster.automation import SCHEDULES, SENSORS, retrieval_sensors
+from stilt_dagster.automation import SCHEDULES, SENSORS, external_assets, retrieval_sensors
 from stilt_dagster.checks import CHECKS
 from stilt_dagster.io_managers import (
     ArlIOManager,
@@ -54,7 +54,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         **resources,
     }
     return dg.Definitions(
-        assets=ASSETS,
+        assets=[*ASSETS, *external_assets(store.url)],
         asset_checks=CHECKS,
         jobs=JOBS,
         sensors=[*SENSORS, *retrieval_sensors(store.url)],

@@ -6,8 +6,14 @@ import dagster as dg
 from pydantic import Field
 
 from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
+from stilt_dagster.operations.campaigns.definition import load_campaign
+from stilt_dagster.operations.campaigns.events import launch_campaign
+from stilt_dagster.operations.campaigns.plan import require_campaign_within
+from stilt_dagster.operations.campaigns.progress import campaign_progress
+from stilt_dagster.operations.campaigns.run import due_scenes
 from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
+from stilt_dagster.operations.plan import concurrency_of
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
@@ -141,4 +147,37 @@ def export_scene() -> None:
     export()
 
 
-JOBS = (prepare, simulate, assemble, register_scenes, delete_scenes, concat_jacobians, export_scene)
+class CampaignConfig(dg.Config):
+    """A campaign to run."""
+
+    campaign: str = Field(description="The campaign.")
+    failed: bool = Field(False, description="Only its scenes that failed, once more.")
+
+
+@dg.op
+def launch(
+    context: dg.OpExecutionContext, config: CampaignConfig, store: StoreResource, transport_engine: TransportEngine
+) -> int:
+    """Ask for the runs of what of a campaign is not done, if all of it keeps to its budget."""
+    with user_errors_as_failures():
+        campaign = load_campaign(store.store, config.campaign)
+        progress = campaign_progress(context.instance, store.store, campaign, transport_engine.open().version)
+        scenes = [scene.scene for scene in progress.scenes]
+        require_campaign_within(store.store, campaign, scenes, concurrency_of(context.instance))
+    due = due_scenes(progress, failed=config.failed)
+    if due:
+        launch_campaign(context.instance, campaign, due, failed=config.failed)
+    context.log.info(f"campaign {campaign.name}: {len(due)} of {len(scenes)} scenes: the sensor campaigns runs them")
+    return len(due)
+
+
+@dg.job(
+    description="Run what of a campaign is not done, as `stilt-dagster campaign run --launch` does.",
+    executor_def=dg.in_process_executor,
+)
+def run_campaign() -> None:
+    """Run a campaign from the UI."""
+    launch()
+
+
+JOBS = (prepare, simulate, assemble, register_scenes, delete_scenes, concat_jacobians, export_scene, run_campaign)

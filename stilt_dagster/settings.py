@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -91,6 +92,28 @@ def is_automatic() -> bool:
 def deployed_domains() -> str:
     """Return the directory of domains a deployment brings, besides those of the store: ``STILT_DOMAINS``, or none."""
     return _located(os.environ.get("STILT_DOMAINS") or "")
+
+
+def alert_services() -> list[str]:
+    """Return where alerts go besides the log: ``STILT_ALERTS``, Apprise URLs apart by blanks, which hold secrets."""
+    return os.environ.get("STILT_ALERTS", "").split()
+
+
+def ui_url() -> str:
+    """Return where people open the UI, for links in alerts: ``STILT_UI_URL``, or nothing."""
+    return os.environ.get("STILT_UI_URL", "").rstrip("/")
+
+
+def docs_page(page: str, section: str) -> str:
+    """Return a link to a section of the documentation, as Markdown.
+
+    That is a page of the site, where it is served (``STILT_DOCS_URL``), else the file of the repository.
+    """
+    site = os.environ.get("STILT_DOCS_URL", "").rstrip("/")
+    if not site:
+        return f"docs/{page}.md, *{section}*"
+    anchor = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", section.lower())).strip("-")
+    return f"[{section}]({site}/{page}/#{anchor})"
 
 
 def _located(place: str) -> str:

@@ -36,7 +36,7 @@ LAYERS = (
 )
 
 #: Folders of ``science``, lowest first. Its own modules are shared by all, and import from what they need.
-SCIENCE = ("scenes", "meteorology", "transport", "observations", "footprints", "jacobian")
+SCIENCE = ("scenes", "meteorology", "transport", "observations", "footprints", "jacobian", "costs", "formats")
 
 #: What may stand beside the folders at the top.
 TOP = {"__init__.py", "definitions.py", "settings.py", "partitions.py", "jobs.py"}
@@ -169,9 +169,15 @@ def test_definitions_are_what_they_were() -> None:
     checks = {c.name for c in graph.asset_check_keys}
     assert checks == {
         "receptors_are_valid",
+        "meteorology_is_complete",
+        "every_receptor_is_simulated",
         "particles_stay_in_meteorology",
-        "every_receptor_succeeded",
+        "influence_is_conserved",
+        "influence_is_not_zero",
         "jacobian_is_valid",
+        "row_sums_equal_footprints",
+        "row_sums_are_plausible",
+        "observations_lie_in_flux_hours",
     }
     assert {j.name for j in defs.jobs} == {
         "prepare",
@@ -181,5 +187,6 @@ def test_definitions_are_what_they_were() -> None:
         "delete_scenes",
         "concat_jacobians",
         "export_scene",
+        "run_campaign",
     }
-    assert {s.name for s in defs.sensors} == {"advance_scenes", "alert"}
+    assert {s.name for s in defs.sensors} == {"advance_scenes", "alert", "campaigns"}

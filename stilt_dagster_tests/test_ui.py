@@ -118,6 +118,6 @@ def test_a_backfill_takes_scenes_from_their_specs_to_their_jacobians(project: Pr
         assert (status["ok"], status["pending"]) == (9, 0)
         assert {a["state"] for a in status["assets"].values()} == {"ready"}
     latest = ui.query(METADATA, {"key": {"path": ["jacobian"]}})["assetNodeOrError"]["assetMaterializations"][0]
-    pictures = [e["mdStr"] for e in latest["metadataEntries"] if e["label"] == "coverage"]
+    pictures = [e["mdStr"] for e in latest["metadataEntries"] if e["label"] == "stilt/picture"]
     assert pictures
     assert "data:image/png;base64," in pictures[0]

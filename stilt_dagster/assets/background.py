@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import numpy as np
 
+from stilt_dagster.assets.metadata import described
 from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
@@ -16,15 +17,18 @@ from stilt_dagster.science.meteorology.files import Window
 @dg.asset(
     partitions_def=scenes,
     io_manager_key="background_io_manager",
-    ins={"trajectories": dg.AssetIn(partition_mapping=to_scene)},
-    group_name="scene",
-    kinds={"parquet"},
+    deps=[dg.AssetDep("trajectories", partition_mapping=to_scene)],
     code_version="1",
-    description="Background of each receptor, ppm, sampled where its particles end; of scenes that name a field.",
+    **described(
+        "background",
+        "products",
+        {"parquet"},
+        "Background of each receptor, ppm, sampled where its particles end; of scenes that name a field.",
+        "background",
+    ),
 )
 def background(
     context: dg.AssetExecutionContext,
-    trajectories: str,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
@@ -37,7 +41,7 @@ def background(
         scene = open_scene(store, transport_engine, context.partition_key)
         settings = scene.spec.background
         if settings is None:
-            yield dg.Output(None, metadata={"background": "the scene names no field"})
+            yield dg.Output(None, metadata={"stilt/note": "the scene names no field"})
             return
         found = meteorology_archive.open().fetch([settings.uri], scratch)
         if found is None:
@@ -51,9 +55,10 @@ def background(
             (table, version),
             data_version=dg.DataVersion(version),
             metadata={
-                "receptors": len(table),
-                "with a background": int(np.isfinite(values).sum()),
-                "mean, ppm": float(np.nanmean(values)) if np.isfinite(values).any() else None,
-                "least share of particles inside the field": float(table.column("background_sampled").to_numpy().min()),
+                "dagster/row_count": len(table),
+                "stilt/receptors": len(table),
+                "stilt/receptors_with_background": int(np.isfinite(values).sum()),
+                "stilt/background_mean": float(np.nanmean(values)) if np.isfinite(values).any() else None,
+                "stilt/background_least_sampled": float(table.column("background_sampled").to_numpy().min()),
             },
         )

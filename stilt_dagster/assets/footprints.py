@@ -3,7 +3,13 @@
 import dagster as dg
 import numpy as np
 
-from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.metadata import (
+    add_shard_metadata,
+    described,
+    picture,
+    raise_if_too_many_failed,
+    report_metadata,
+)
 from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
@@ -19,19 +25,23 @@ from stilt_dagster.science.scenes.spec import Scene
 @dg.asset(
     partitions_def=scene_by_shard,
     io_manager_key="footprint_io_manager",
+    deps=["trajectories"],
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="scene",
-    kinds={"netcdf"},
     code_version="1",
-    description="Footprint of each receptor by hours before release, ppm (umol m-2 s-1)-1, R STILT's calc_footprint.",
+    **described(
+        "footprints",
+        "transport",
+        {"netcdf"},
+        "Footprint of each receptor by hours before release, ppm (umol m-2 s-1)-1, R STILT's calc_footprint.",
+        "footprints",
+    ),
 )
 def footprints(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    trajectories: str,
     store: StoreResource,
     transport_engine: TransportEngine,
-) -> None:
+) -> str:
     """Grid what of the run's shards is missing or was made with other particles or settings."""
     with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
@@ -49,8 +59,11 @@ def footprints(
                 rerun=config.rerun is Rerun.all,
                 report_progress=report_progress,
             )
-        add_shard_metadata(context, report_metadata(report), {"footprint sum": _map(scene.spec, report, shards)})
-        raise_if_too_many_failed(scene.spec, report)
+        receptors = {shard: sum(len(b.receptors) for b in members) for shard, members in shards.items()}
+        shown = {"stilt/picture": _map(scene.spec, report, shards)}
+        add_shard_metadata(context, report_metadata(report), receptors, shown)
+        raise_if_too_many_failed(scene, report)
+        return f"{store.store.root}/footprints/{scene.id}"
 
 
 def _map(scene: Scene, report: Report, shards: dict[str, list[Batch]]) -> dg.MarkdownMetadataValue:

@@ -5,28 +5,34 @@ from pathlib import Path
 
 import dagster as dg
 
-from stilt_dagster.assets.metadata import picture, report_metadata
+from stilt_dagster.assets.metadata import described, picture, report_metadata
+from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.io_managers import BackgroundTable
+from stilt_dagster.operations.plan import concurrency_of, record_actual
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.jacobian.jacobian import build_jacobian
+from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
 
 
 @dg.asset(
     partitions_def=scenes,
     io_manager_key="jacobian_io_manager",
-    ins={"footprints": dg.AssetIn(partition_mapping=to_scene)},
-    group_name="scene",
-    kinds={"netcdf"},
+    deps=[dg.AssetDep("footprints", partition_mapping=to_scene)],
     code_version="1",
-    description="The scene's matrix (stilt-jacobian/1): observations by cells of the grid and hours of UTC, CSR.",
+    **described(
+        "jacobian",
+        "products",
+        {"netcdf", "scipy"},
+        "The scene's matrix (stilt-jacobian/1), ppm (umol m-2 s-1)-1, CSR: observations by cells of the grid and hours "
+        "of UTC.",
+        "jacobian, stilt-jacobian/1",
+    ),
 )
 def jacobian(
     context: dg.AssetExecutionContext,
-    footprints: str,
     background: BackgroundTable | None,
     store: StoreResource,
     transport_engine: TransportEngine,
@@ -48,13 +54,17 @@ def jacobian(
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"
+        actual = record_actual(scene, concurrency_of(context.instance, transport_engine.workers), report.bytes)
         yield dg.Output(
             path,
             data_version=dg.DataVersion(version),
             metadata={
                 **report_metadata(report),
-                "non-zero entries": report.rows,
-                "cells": grid.ny * grid.nx,
-                "coverage": picture(influence_map(report.influence, grid, lon, lat, title)),
+                **plan_metadata("actual", actual),
+                "dagster/row_count": len(receptors),
+                "stilt/entries": report.rows,
+                "stilt/cells": grid.ny * grid.nx,
+                "stilt/flux_hours": 1 if scene.spec.footprint.time_integrate else flux_hours(scene.spec)[1],
+                "stilt/picture": picture(influence_map(report.influence, grid, lon, lat, title)),
             },
         )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
-from stilt_dagster.assets.receptors import check_receptors
+from stilt_dagster.assets.metadata import described
+from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.io_managers import Aggregate
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
@@ -18,15 +18,19 @@ from stilt_dagster.science.versions import meteorology_version
 
 @dg.asset(
     partitions_def=scenes,
+    deps=["receptors"],
     io_manager_key="arl_io_manager",
-    group_name="scene",
-    kinds={"arl"},
     code_version="1",
-    description="Meteorology cut to the scene in space and time: a NOAA ARL file a grid, every hour of the runs in it.",
+    **described(
+        "meteorology_aggregate",
+        "meteorology",
+        {"arl"},
+        "Meteorology cut to the scene in space and time: a NOAA ARL file a grid, every hour of the runs in it.",
+        "meteorology_aggregate",
+    ),
 )
 def meteorology_aggregate(
     context: dg.AssetExecutionContext,
-    receptors: pa.Table,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
@@ -34,7 +38,7 @@ def meteorology_aggregate(
     """Find, verify, crop and join the meteorology of a scene."""
     with user_errors_as_failures(), store.store.scratch() as scratch:
         scene = store.store.scene(context.partition_key)
-        check_receptors(scene, receptors)
+        require_current_receptors(store.store, scene)
         path = scratch / "aggregate.arl"
         description = build_aggregate(
             scene,
@@ -53,9 +57,10 @@ def meteorology_aggregate(
             data_version=dg.DataVersion(meteorology_version(description.key, description.sha256)),
             metadata={
                 **_metadata(description),
-                "receptors outside": len(description.outside),
-                "sha256": description.sha256,
-                "bytes": sum(p.stat().st_size for p in paths),
+                "stilt/receptors_outside": len(description.outside),
+                "stilt/sha256": description.sha256,
+                "stilt/files": len(paths),
+                "stilt/bytes": sum(p.stat().st_size for p in paths),
             },
         )
 
@@ -64,15 +69,16 @@ def _metadata(description: Description) -> dict[str, Any]:
     """Return what a person wants to know of the grids, one after the other where they are several."""
     grids = description.grids
     return {
-        "model": ", ".join(g.model for g in grids),
-        "times": "; ".join(f"{g.times[0]} to {g.times[-1]} ({len(g.times)})" for g in grids),
-        "grid": "; ".join(f"{g.nx} x {g.ny}" for g in grids),
-        "extent": "; ".join(str(g.extent) for g in grids),
-        "source": str(grids[0].kept.get("source", "")),
-        "crop": "; ".join(str(g.kept.get("crop", "")) for g in grids),
-        "levels": "; ".join(str(g.kept.get("levels", "")) for g in grids),
-        "records packed anew": sum(int(g.kept.get("records_packed_anew", 0)) for g in grids),
-        "bytes read": sum(int(g.kept.get("bytes_read", 0)) for g in grids),
-        "bytes of source files": sum(int(g.kept.get("bytes_of_files", 0)) for g in grids),
-        "sources": dg.MetadataValue.md("\n".join(f"- {s['name']}" for g in grids for s in g.sources)),
+        "stilt/model": ", ".join(g.model for g in grids),
+        "stilt/times": "; ".join(f"{g.times[0]} to {g.times[-1]} ({len(g.times)})" for g in grids),
+        "stilt/steps": len(grids[0].times),
+        "stilt/grid": "; ".join(f"{g.nx} x {g.ny}" for g in grids),
+        "stilt/extent": "; ".join(str(g.extent) for g in grids),
+        "stilt/source": str(grids[0].kept.get("source", "")),
+        "stilt/crop": "; ".join(str(g.kept.get("crop", "")) for g in grids),
+        "stilt/levels": "; ".join(str(g.kept.get("levels", "")) for g in grids),
+        "stilt/records_repacked": sum(int(g.kept.get("records_packed_anew", 0)) for g in grids),
+        "stilt/bytes_read": sum(int(g.kept.get("bytes_read", 0)) for g in grids),
+        "stilt/bytes_of_files": sum(int(g.kept.get("bytes_of_files", 0)) for g in grids),
+        "stilt/source_files": dg.MetadataValue.md("\n".join(f"- {s['name']}" for g in grids for s in g.sources)),
     }

@@ -5,12 +5,17 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 
-from stilt_dagster.assets.metadata import add_shard_metadata, picture, raise_if_too_many_failed, report_metadata
+from stilt_dagster.assets.metadata import (
+    add_shard_metadata,
+    described,
+    picture,
+    raise_if_too_many_failed,
+    report_metadata,
+)
 from stilt_dagster.assets.metadata.pictures import plume
 from stilt_dagster.assets.progress import progress_of
-from stilt_dagster.assets.receptors import check_receptors
+from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
@@ -19,33 +24,37 @@ from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.particle_files import positions
-from stilt_dagster.science.transport.trajectories import first_particles, simulate_shards
+from stilt_dagster.science.transport.trajectories import first_particles, particle_rows, simulate_shards
 
 
 @dg.asset(
     partitions_def=scene_by_shard,
     io_manager_key="particle_io_manager",
+    deps=[dg.AssetDep("receptors", partition_mapping=to_scene)],
     ins={
-        "receptors": dg.AssetIn(partition_mapping=to_scene),
         # Dagster infers no type from tuple[Path, ...].
         "meteorology_aggregate": dg.AssetIn(
             partition_mapping=to_scene, dagster_type=dg.PythonObjectDagsterType(tuple, "Files")
         ),
     },
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="scene",
-    kinds={"parquet"},
     code_version="1",
-    description="Particles of each receptor, minute by minute: position, height, influence on it (foot).",
+    **described(
+        "trajectories",
+        "transport",
+        {"hysplit", "parquet"},
+        "Particles of each receptor, minute by minute: position (degrees), height (m above ground), influence on the "
+        "receptor (foot, ppm (umol m-2 s-1)-1).",
+        "trajectories",
+    ),
 )
 def trajectories(
     context: dg.AssetExecutionContext,
     config: RerunConfig,
-    receptors: pa.Table,
     meteorology_aggregate: tuple[Path, ...],
     store: StoreResource,
     transport_engine: TransportEngine,
-) -> None:
+) -> str:
     """Simulate what of the run's shards is missing, failed, or was made with other inputs."""
     with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
@@ -56,7 +65,7 @@ def trajectories(
         ):
             engine = transport_engine.open(runs)
             scene = StoredScene.load(store.store, scene_id, engine.version)
-            check_receptors(scene.spec, receptors)
+            require_current_receptors(store.store, scene.spec)
             shards = scene.batches_of(shard_names)
             report = simulate_shards(
                 shards,
@@ -71,9 +80,11 @@ def trajectories(
             )
         context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.trajectories))
         sample = report.sample or first_particles(shards, scene.trajectories)
-        shown = {} if sample is None else {"plume": _plume(shards, *sample)}
-        add_shard_metadata(context, {**report_metadata(report), "particle rows": report.rows}, shown)
-        raise_if_too_many_failed(scene.spec, report)
+        shown = {} if sample is None else {"stilt/picture": _plume(shards, *sample)}
+        rows = {shard: particle_rows(scene.trajectories(shard), members) for shard, members in shards.items()}
+        add_shard_metadata(context, {**report_metadata(report), "stilt/particle_rows": report.rows}, rows, shown)
+        raise_if_too_many_failed(scene, report)
+        return f"{store.store.root}/trajectories/{scene.id}"
 
 
 def _plume(shards: dict[str, list[Batch]], receptor: str, table: Any) -> dg.MarkdownMetadataValue:

@@ -13,11 +13,13 @@ from stilt_dagster.automation.run_requests import run_request
 from stilt_dagster.jobs import prepare
 from stilt_dagster.kubernetes.dagster_internals import cron_string_iterator, is_valid_cron_string
 from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
+from stilt_dagster.science.costs.budget import BudgetError
 from stilt_dagster.science.errors import SceneError, UserError
 from stilt_dagster.science.meteorology.sources import SOURCES
 from stilt_dagster.science.scenes.loading import parse_scene
@@ -90,6 +92,7 @@ def domains(
     """Register the scenes of domains, and ask for their first runs."""
     instance, skipped, asked = context.instance, [], 0
     try:
+        tags_of_campaign = campaign_tags(store.store)
         for scene in due_domains(store.store, context.scheduled_execution_time):
             if isinstance(scene, UserError):
                 skipped.append(str(scene))
@@ -97,7 +100,7 @@ def domains(
                 continue
             try:
                 register_scene(instance, store.store, scene, source="domains")
-            except SceneError as error:
+            except (SceneError, BudgetError) as error:
                 skipped.append(str(error))
                 continue
             load, tags = load_of(instance, scene.id)
@@ -105,7 +108,7 @@ def domains(
             for step in next_steps(scene, record, transport_engine.open().version, load):
                 if step.asset == "receptors":
                     asked += 1
-                    yield run_request(step, tags)
+                    yield run_request(step, {**tags, **tags_of_campaign(scene.id)})
     except UserError as error:
         skipped.append(str(error))
     if not asked:

@@ -6,13 +6,9 @@ import dagster as dg
 
 from stilt_dagster.automation.due import Step
 from stilt_dagster.kubernetes.dagster_internals import NOT_FINISHED_STATUSES, BulkActionStatus
-from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG
+from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG, scene_of_run
 
-
-def scene_of_run(run: dg.DagsterRun) -> str:
-    """Return the scene a run was of; empty if none."""
-    names = (SCENE_TAG, "dagster/partition", "dagster/asset_partition_range_start")
-    return next((run.tags[name].partition("|")[0] for name in names if name in run.tags), "")
+__all__ = ["scene_of_run", "steps_in_progress"]
 
 
 def steps_in_progress(instance: dg.DagsterInstance, scenes: list[str]) -> Callable[[Step], bool]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import dagster as dg
 
 from stilt_dagster.automation.due import next_steps
+from stilt_dagster.automation.external_assets import is_code_server
 from stilt_dagster.automation.run_requests import run_request
 from stilt_dagster.jobs import prepare
-from stilt_dagster.kubernetes.dagster_internals import DefinitionsLoadContext, DefinitionsLoadType
 from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.ingest.scan import scan
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.operations.record import read_record
@@ -35,8 +36,7 @@ def retrieval_sensors(url: str) -> list[dg.SensorDefinition]:
     Run pods and the command line need none, and do not read the store for them. A source that is not usable is left
     out, and said so.
     """
-    context = DefinitionsLoadContext.get() if DefinitionsLoadContext.is_set() else None
-    if context is None or context.load_type is not DefinitionsLoadType.INITIALIZATION:
+    if not is_code_server():
         return []
     try:
         sources = list(load_sources(Store(url)))
@@ -79,10 +79,11 @@ def build_retrieval_sensor(source: Source) -> dg.SensorDefinition:
             context.log.info(f"and {more} more")
         due = list(dict.fromkeys([*found.new, *found.replaced, *found.unrequested]))
         record, engine = read_record(instance, due), transport_engine.open().version
-        requests = []
+        requests, tags_of_campaign = [], campaign_tags(place)
         for name in due:
             load, tags = load_of(instance, name)
             steps = next_steps(place.scene(name), record, engine, load)
+            tags = {**tags, **tags_of_campaign(name)}
             requests += [run_request(step, tags) for step in steps if step.asset == "receptors"]
         cursor = {"modified": stamp(found.newest[0]), "key": found.newest[1]} if found.newest[1] else None
         if not requests:

@@ -20,11 +20,23 @@ JOB_OF = {
 }
 
 
-def run_request(step: Step, tags: dict[str, str]) -> dg.RunRequest:
-    """Return the request of a step's run: the same key as long as nothing has changed."""
+def run_request(step: Step, tags: dict[str, str], by: str = "advance_scenes", again: str = "") -> dg.RunRequest:
+    """Return the request of a step's run: the same key as long as nothing has changed.
+
+    Parameters
+    ----------
+    step : Step
+        What is due.
+    tags : dict
+        Run tags the scene brings.
+    by : str
+        Who asks: the value of :data:`AUTOMATION_TAG`.
+    again : str
+        What makes it another run than one that failed.
+    """
     return dg.RunRequest(
-        run_key=step.key,
+        run_key="/".join(part for part in (step.key, again) if part),
         job_name=JOB_OF[step.asset].name,
         asset_selection=[dg.AssetKey(step.asset)],
-        tags={**tags, **step.partition, SCENE_TAG: step.scene, ASSET_TAG: step.asset, AUTOMATION_TAG: "advance_scenes"},
+        tags={**tags, **step.partition, SCENE_TAG: step.scene, ASSET_TAG: step.asset, AUTOMATION_TAG: by},
     )

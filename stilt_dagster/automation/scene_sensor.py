@@ -14,6 +14,7 @@ from stilt_dagster.automation.in_progress import scene_of_run, steps_in_progress
 from stilt_dagster.automation.run_requests import AUTOMATION_TAG, run_request
 from stilt_dagster.jobs import assemble, prepare, simulate
 from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import registered_by_source
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
@@ -85,6 +86,7 @@ def advance_scenes(
     engine = transport_engine.open().version
     record = read_record(instance, scenes)
     in_progress = steps_in_progress(instance, scenes)
+    tags_of_campaign = campaign_tags(store.store)
     requests = []
     end = time.monotonic() + SECONDS
     for k, name in enumerate(scenes):
@@ -100,7 +102,7 @@ def advance_scenes(
             continue
         load, tags = load_of(instance, name)
         requests += [
-            run_request(step, tags)
+            run_request(step, {**tags, **tags_of_campaign(name)})
             for step in next_steps(scene, record, engine, load)
             if not (in_progress(step) or _is_asked_for(instance, step))
         ]

@@ -1,65 +1,102 @@
-"""Checks of a jacobian, read from the file that was published."""
+"""Checks of a jacobian, read once from the file that was published."""
 
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
-import h5netcdf
 import numpy as np
 
 from stilt_dagster.assets import jacobian as jacobian_asset
+from stilt_dagster.checks.parts import some_of
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
-from stilt_dagster.science.footprints.footprint_files import STATUS
+from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.jacobian.validity import Examined, examine, outliers
+from stilt_dagster.science.scratch import Source
 
-_BLOCK = 1 << 20
+VALID = "jacobian_is_valid"
+SUMS = "row_sums_equal_footprints"
+PLAUSIBLE = "row_sums_are_plausible"
+HOURS = "observations_lie_in_flux_hours"
+
+_DESCRIPTIONS = {
+    VALID: "A row for every receptor; entries finite and not negative, columns ascending; failed rows hold none.",
+    SUMS: "Each row sums to its footprint, which is summed by hours before release, to 1e-6.",
+    PLAUSIBLE: "No row's sum is far from the scene's median, by the scene's own spread.",
+    HOURS: "Every hour an observation can feel has columns.",
+}
 
 
-@dg.asset_check(
-    asset=jacobian_asset, partitions_def=scenes, description="Every observation ended well; failed rows are no data."
+@dg.multi_asset_check(
+    name="check_jacobian",
+    specs=[
+        dg.AssetCheckSpec(name, asset=jacobian_asset, description=text, partitions_def=scenes)
+        for name, text in _DESCRIPTIONS.items()
+    ],
 )
-def every_receptor_succeeded(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
-    """Warn of failed receptors."""
-    with h5netcdf.File(_jacobian(context, store), "r") as file:
-        status = file.variables["status"][:]
-    counts = {name: int(np.count_nonzero(status == k)) for k, name in enumerate(STATUS)}
-    return dg.AssetCheckResult(passed=counts["failed"] == 0, severity=dg.AssetCheckSeverity.WARN, metadata=dict(counts))
+def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
+    """Check a jacobian's structure, sums and hours."""
+    with user_errors_as_failures():
+        scene = store.store.scene(context.partition_key)
+
+        def read(source: Source) -> Examined:
+            return examine(source, scene.receptor_ids, scene.transport.n_hours, signed=scene.has_columns)
+
+        found = store.store.folder("jacobian").open(f"{scene.id}.nc", read, whole=True)
+        if found is None:
+            raise missing("jacobian", scene.id)
+    again = "materialize jacobian again; if it stays, report it with the scene's spec"
+    broken = [name for name, holds in found.structure.items() if not holds]
+    yield _result(VALID, broken, f"does not hold: {', '.join(broken)}: {again}", {**found.structure, **found.outcomes})
+    different = found.differing_rows
+    yield _result(
+        SUMS,
+        different,
+        f"{len(different)} rows do not sum to their footprints, first {_ids(found, different[:1])}: materialize "
+        f"footprints with rerun: all, then jacobian; if it stays, report it with the scene's spec",
+        {
+            "rows compared": int(np.count_nonzero(~np.isnan(found.foot_sum))),
+            "differing": some_of(_ids(found, different)),
+        },
+    )
+    far = outliers(np.where(found.status == 0, found.sums, 0.0))
+    yield _result(
+        PLAUSIBLE,
+        far,
+        f"{len(far)} rows are far from the scene's median, first {_ids(found, far[:1])}: look at these receptors' "
+        "positions, heights and meteorology before they go into an inversion",
+        {
+            "median, ppm (umol m-2 s-1)-1": float(np.median(found.sums[found.status == 0]))
+            if 0 in found.status
+            else 0.0,
+            "outliers": some_of([f"`{found.ids[k]}` {found.sums[k]:.4g}" for k in far]),
+        },
+        dg.AssetCheckSeverity.WARN,
+    )
+    late = found.rows_outside_hours
+    yield _result(
+        HOURS, late, f"{len(late)} observations can feel hours without columns: {again}", {"observations": len(late)}
+    )
 
 
-@dg.asset_check(
-    asset=jacobian_asset,
-    partitions_def=scenes,
-    description="A row for every receptor; entries finite and not negative, columns ascending; failed rows hold none.",
-)
-def jacobian_is_valid(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
-    """Check a jacobian's structure, a block of entries at a time."""
-    scene = store.store.scene(context.partition_key)
-    with h5netcdf.File(_jacobian(context, store), "r") as file:
-        ids = [v.decode() if isinstance(v, bytes) else v for v in file.variables["obs_id"][:]]
-        indptr, status = file.variables["indptr"][:], file.variables["status"][:]
-        data, indices = file.variables["data"], file.variables["indices"]
-        n_columns = int(file.attrs["shape"][1])
-        positive = in_range = ascending = True
-        starts = set(indptr.tolist())
-        last = -1
-        for start in range(0, int(indptr[-1]), _BLOCK):
-            values, columns = data[start : start + _BLOCK], indices[start : start + _BLOCK].astype(np.int64)
-            # A retrieval's averaging kernel may be below zero, and then so is what it weights.
-            positive &= bool(np.isfinite(values).all() and (scene.has_columns or (values >= 0).all()))
-            in_range &= bool((columns >= 0).all() and (columns < n_columns).all())
-            falls = np.flatnonzero(np.diff(np.r_[last, columns]) <= 0) + start
-            ascending &= all(int(k) in starts for k in falls)
-            last = int(columns[-1])
-    found = {
-        "a row for every receptor": ids == scene.receptor_ids,
-        "finite, not negative": positive,
-        "columns in range": in_range,
-        "columns ascending": ascending,
-        "only ok rows hold entries": bool(np.all(np.diff(indptr)[status != 0] == 0)),
-    }
-    return dg.AssetCheckResult(passed=all(found.values()), metadata=dict(found))
+def _ids(found: Examined, rows: Sequence[Any]) -> list[str]:
+    return [f"`{found.ids[k]}`" for k in rows]
 
 
-def _jacobian(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Path:
-    path = store.store.folder("jacobian").get(f"{context.partition_key}.nc")
-    assert path is not None, "a check runs after its asset"
-    return path
+def _result(
+    name: str,
+    wrong: Sequence[Any],
+    description: str,
+    metadata: dict[str, Any],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
+    """Return a verdict: passed if nothing is wrong, which *description* tells of otherwise."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=jacobian_asset.key,
+        passed=len(wrong) == 0,
+        severity=severity,
+        metadata=metadata,
+        description=description if len(wrong) else _DESCRIPTIONS[name],
+    )

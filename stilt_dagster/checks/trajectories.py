@@ -1,56 +1,102 @@
 """Checks of trajectories, read from the indexes of their parts: no particle is opened."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from stilt_dagster.assets import trajectories as trajectories_asset
+from stilt_dagster.checks.parts import some_of, summaries
+from stilt_dagster.operations.log import log_of_failures
 from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.meteorology.extent.margin import escape_warning, margin_to_try
-from stilt_dagster.science.outcomes import Escapes
-from stilt_dagster.science.scenes.receptors import SHARDS
+from stilt_dagster.science.outcomes import Escapes, Outcome, PartSummary
 from stilt_dagster.science.transport.trajectories import part_summary, read_summary
 
+SIMULATED = "every_receptor_is_simulated"
+STAYED = "particles_stay_in_meteorology"
 
-@dg.asset_check(
-    asset=trajectories_asset,
-    description="No more than 5 % of a scene's particles left its meteorology; a verdict a run, of all shards done.",
+
+@dg.multi_asset_check(
+    name="check_trajectories",
+    specs=[
+        dg.AssetCheckSpec(
+            SIMULATED,
+            asset=trajectories_asset,
+            description="No simulation failed; a verdict a run, of all shards done. What failed is a row of no data.",
+        ),
+        dg.AssetCheckSpec(
+            STAYED,
+            asset=trajectories_asset,
+            description="No more than 5 % of a scene's particles left its meteorology; a verdict a run, as above.",
+        ),
+    ],
 )
-def particles_stay_in_meteorology(
+def trajectories_are_complete(
     context: dg.AssetCheckExecutionContext, store: StoreResource, transport_engine: TransportEngine
-) -> dg.AssetCheckResult:
-    """Warn of particles that left the crop, and say which margin would have held them."""
-    scene_id, _ = shards_of_run(context)
-    scene = open_scene(store, transport_engine, scene_id)
-    found = _escapes(scene)
+) -> Iterator[dg.AssetCheckResult]:
+    """Warn of receptors that failed, and of particles that left the crop."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, shards_of_run(context)[0])
+        parts = summaries(scene, _summary)
+        yield _simulated(scene, parts)
+        yield _stayed(scene, Escapes.sum(p.escapes for p in parts if p.escapes is not None))
+
+
+def _summary(scene: StoredScene, shard: str, batch: Any) -> PartSummary | None:
+    """Return what an index says of a part; one of an earlier version, which lacks escapes, is not believed."""
+    folder = scene.trajectories(shard)
+    found = part_summary(folder, batch)
+    return read_summary(folder, batch) if found is not None and found.escapes is None else found
+
+
+def _simulated(scene: StoredScene, parts: list[PartSummary]) -> dg.AssetCheckResult:
+    """Say how many receptors failed, why, and what HYSPLIT logged of the first."""
+    failed: list[Outcome] = [o for p in parts for o in p.failed]
+    done = sum(sum(p.counts.values()) for p in parts)
+    description = f"{done - len(failed)} of {len(scene.spec.receptor_list)} receptors are simulated"
+    metadata: dict[str, Any] = {"scene": scene.id, "simulated": done - len(failed), "failed": len(failed)}
+    if failed:
+        first = failed[0]
+        description = (
+            f"{len(failed)} of {done} receptors of scene {scene.id} failed; first {first.receptor}: {first.message}. "
+            f"Look at `stilt-dagster scene log {scene.id} {first.receptor}`, fix the cause, and materialize "
+            "trajectories again: only those that failed are tried"
+        )
+        metadata["failures"] = some_of([f"`{o.receptor}` {o.reason}: {o.message}" for o in failed])
+        metadata["HYSPLIT's log"] = dg.MetadataValue.md(log_of_failures(scene, failed))
+    return dg.AssetCheckResult(
+        check_name=SIMULATED,
+        asset_key=trajectories_asset.key,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=description,
+    )
+
+
+def _stayed(scene: StoredScene, found: Escapes) -> dg.AssetCheckResult:
+    """Say how many particles left, and which margin would have held them."""
     assert scene.aggregate is not None, "trajectories are made of it"
     grids = scene.aggregate.grids
     description = f"{found.fraction:.1%} of the particles of scene {scene.id} left its meteorology"
-    worst = "\n".join(f"- `{w['receptor']}` {w['escaped_fraction']:.1%}" for w in found.worst)
     metadata: dict[str, Any] = {
         "scene": scene.id,
         "escaped fraction": round(found.fraction, 4),
-        "worst receptors": dg.MetadataValue.md(worst or "none"),
+        "worst receptors": some_of([f"`{w['receptor']}` {w['escaped_fraction']:.1%}" for w in found.worst]),
     }
     if found.are_many:
         description = escape_warning(scene.spec, grids, found)
         if (margin := margin_to_try(scene.spec, grids, found)) is not None:
             metadata["margin, degrees"] = margin
     return dg.AssetCheckResult(
-        passed=not found.are_many, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=description
+        check_name=STAYED,
+        asset_key=trajectories_asset.key,
+        passed=not found.are_many,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=description,
     )
-
-
-def _escapes(scene: StoredScene) -> Escapes:
-    """Return what the scene's parts lost that are there; those whose index is of an earlier version are opened."""
-    summaries = []
-    for batch in (b for members in scene.batches_of(SHARDS).values() for b in members):
-        folder = scene.trajectories(batch.shard)
-        summary = part_summary(folder, batch)
-        if summary is not None and summary.escapes is None:
-            summary = read_summary(folder, batch)
-        if summary is not None and summary.escapes is not None:
-            summaries.append(summary.escapes)
-    return Escapes.sum(summaries)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stilt_dagster.cli import jacobian, machine, retrievals, scene, scene_results
+from stilt_dagster.cli import campaign, jacobian, machine, retrievals, scene, scene_plan, scene_results
 from stilt_dagster.settings import trusted_hosts, trusts
 
 app = typer.Typer(
@@ -39,8 +39,10 @@ def options(
         trust_hosts(trusts)
 
 
+scene_plan.add_to(scene.app)
 scene_results.add_to(scene.app)
 app.add_typer(scene.app, name="scene")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(retrievals.app, name="retrievals")
 app.add_typer(jacobian.app, name="jacobian")
 machine.add_to(app)
@@ -49,5 +51,5 @@ machine.add_to(app)
 def run() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", module="dagster")
-    warnings.filterwarnings("ignore", category=Warning, message=".*currently in beta.*")
+    warnings.filterwarnings("ignore", category=Warning, message=".*currently in (beta|preview).*")
     app()

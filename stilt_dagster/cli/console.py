@@ -120,6 +120,15 @@ def open_instance() -> dg.DagsterInstance:
         raise UserError(f"DAGSTER_HOME {home}: dagster.yaml is not valid: {error}") from error
 
 
+def launching_instance() -> dg.DagsterInstance | None:
+    """Return the Dagster instance if its ``dagster.yaml`` launches runs elsewhere than on this machine, else None."""
+    try:
+        launches = "run_launcher" in (dagster_home() / "dagster.yaml").read_text()
+    except OSError:
+        return None
+    return open_instance() if launches else None
+
+
 def output() -> Console:
     """Return the console tables are printed on: as wide as the terminal, or as ``COLUMNS`` says."""
     from rich.console import Console

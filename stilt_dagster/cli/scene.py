@@ -24,6 +24,7 @@ from stilt_dagster.cli.console import (
     to_stderr,
     user_errors,
 )
+from stilt_dagster.cli.scene_plan import status_with_plan
 from stilt_dagster.science.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ def status(
     with user_errors():
         store = open_store()
         if scenes is not None and len(scenes) == 1 and (names := matching(store, scenes)) == scenes:
-            found = scene_status(open_scene(store, names[0]))
+            opened = open_scene(store, names[0])
+            found = scene_status(opened)
             if as_json:
-                typer.echo(json.dumps(found.to_dict()))
+                typer.echo(json.dumps(status_with_plan(found, opened)))
             else:
                 print_status(found)
             return

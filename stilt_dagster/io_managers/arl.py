@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from stilt_dagster.io_managers.aggregate_files import put_aggregate
-from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.io_managers.scene_partition import record_location, scene_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import aggregate_files
@@ -33,6 +33,7 @@ class ArlIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Aggregate) -> None:
         """Write the files, or link them to those of a scene that has the same, then their description."""
         put_aggregate(self.store.store, scene_of(context), obj.paths, obj.description)
+        record_location(context, self.store.store, f"meteorology_aggregate/{scene_of(context)}.arl")
 
     @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> tuple[Path, ...]:

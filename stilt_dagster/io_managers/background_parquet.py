@@ -3,7 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
-from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.io_managers.scene_partition import record_location, scene_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
@@ -26,6 +26,7 @@ class BackgroundIOManager(dg.ConfigurableIOManager):
         with self.store.store.scratch() as scratch:
             write_background(*obj, scratch / "background.parquet")
             self.store.store.folder("background").put(scratch / "background.parquet", f"{scene_of(context)}.parquet")
+        record_location(context, self.store.store, f"background/{scene_of(context)}.parquet")
 
     @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> BackgroundTable | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.io_managers.scene_partition import record_location, scene_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
@@ -19,6 +19,7 @@ class JacobianIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Path) -> None:
         """Publish the file."""
         self.store.store.folder("jacobian").put(obj, f"{scene_of(context)}.nc")
+        record_location(context, self.store.store, f"jacobian/{scene_of(context)}.nc")
 
     @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> Path:

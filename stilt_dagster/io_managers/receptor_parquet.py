@@ -4,7 +4,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.io_managers.scene_partition import record_location, scene_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
@@ -28,6 +28,7 @@ class ReceptorIOManager(dg.ConfigurableIOManager):
             except OSError as error:
                 raise StoreError(f"cannot write receptors: {error}; free space, or set STILT_STORE") from error
             store.folder("receptors").put(path, f"{scene_of(context)}.parquet")
+        record_location(context, store, f"receptors/{scene_of(context)}.parquet")
 
     @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> pa.Table:

@@ -5,7 +5,7 @@ What passes between assets is then not the content but where it is: a run of 100
 
 import dagster as dg
 
-from stilt_dagster.io_managers.scene_partition import scene_of
+from stilt_dagster.io_managers.scene_partition import record_location, scene_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 
@@ -16,9 +16,9 @@ class ShardsIOManager(dg.ConfigurableIOManager):
     store: StoreResource
 
     @user_errors_as_failures()
-    def handle_output(self, context: dg.OutputContext, obj: None) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: str) -> None:
         """Record where the files are."""
-        context.add_output_metadata({"path": dg.MetadataValue.path(self._place(context, context.asset_key))})
+        record_location(context, self.store.store, f"{context.asset_key.path[-1]}/{scene_of(context)}")
 
     @user_errors_as_failures()
     def load_input(self, context: dg.InputContext) -> str:

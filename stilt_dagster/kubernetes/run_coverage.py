@@ -15,6 +15,9 @@ from stilt_dagster.science.scenes.receptors import SHARDS
 #: Run tags: what a run covers, and its cores, which the queue counts.
 SCENE_TAG, ASSET_TAG, CORES_TAG = "stilt/scene", "stilt/asset", "stilt/cores"
 
+#: Run tags by which people find runs: the product of the scene's retrieval, its campaign, and its planned cost.
+PRODUCT_TAG, CAMPAIGN_TAG, COST_TAG = "stilt/product", "stilt/campaign", "stilt/cost"
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -59,6 +62,12 @@ def coverage(run: dg.DagsterRun, assets: frozenset[dg.AssetKey] | None = None) -
     if first.isdigit() and last.isdigit():
         share = max(int(last) - int(first) + 1, 1) / len(SHARDS)
     return Coverage(tuple(a for a in ASSETS if a in names), scene, share, last_scene)
+
+
+def scene_of_run(run: dg.DagsterRun) -> str:
+    """Return the scene a run was of; empty if none."""
+    names = (SCENE_TAG, "dagster/partition", "dagster/asset_partition_range_start")
+    return next((run.tags[name].partition("|")[0] for name in names if name in run.tags), "")
 
 
 def load_of(instance: dg.DagsterInstance, scene: str) -> tuple[Load, dict[str, str]]:

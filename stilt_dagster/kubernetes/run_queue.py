@@ -18,7 +18,16 @@ from stilt_dagster.kubernetes.dagster_internals import (
     SubmitRunContext,
     TagConcurrencyLimitsCounter,
 )
-from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, CORES_TAG, SCENE_TAG, coverage, size_of_run
+from stilt_dagster.kubernetes.run_coverage import (
+    ASSET_TAG,
+    CORES_TAG,
+    COST_TAG,
+    PRODUCT_TAG,
+    SCENE_TAG,
+    coverage,
+    load_of,
+    size_of_run,
+)
 from stilt_dagster.kubernetes.run_splitting import AFTER_TAG, WAITS_TAG, split
 from stilt_dagster.science.errors import UserError
 
@@ -58,7 +67,7 @@ class CoreQueue(QueuedRunCoordinator):
 
     def __init__(self, max_cores: int = 0, **settings: Any) -> None:
         super().__init__(**settings)
-        self._max_cores = max_cores
+        self.max_cores = max_cores
         self._waiting = ""  # the run the log last said waits for cores
         logging.getLogger("dagster.daemon.QueuedRunCoordinatorDaemon").addFilter(_ONCE)
 
@@ -101,7 +110,10 @@ class CoreQueue(QueuedRunCoordinator):
         except UserError as error:
             self._instance.report_run_failed(run, str(error))
             return self._current(run)
-        tags = {SCENE_TAG: covers.scene, ASSET_TAG: ",".join(covers.assets), CORES_TAG: f"{size.cpu:g}"}
+        recorded = load_of(self._instance, covers.scene)[1]
+        found_by = {name: recorded[name] for name in (PRODUCT_TAG, COST_TAG) if name in recorded}
+        own = {SCENE_TAG: covers.scene, ASSET_TAG: ",".join(covers.assets), CORES_TAG: f"{size.cpu:g}"}
+        tags = {**found_by, **own}
         self._instance.add_run_tags(run.run_id, {name: value for name, value in tags.items() if value})
         return super().submit_run(SubmitRunContext(self._current(run), workspace=context.workspace))
 
@@ -121,7 +133,7 @@ class CoreQueue(QueuedRunCoordinator):
         self._release()
         waits = {"key": WAITS_TAG, "value": "yes", "limit": 0}
         limits = limits._replace(tag_concurrency_limits=[*(limits.tag_concurrency_limits or []), waits])
-        if not self._max_cores:
+        if not self.max_cores:
             return limits
         running = self._instance.get_runs(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES))
         n = self._with_room(running, limits)
@@ -140,7 +152,7 @@ class CoreQueue(QueuedRunCoordinator):
         for run in self._head():
             if counter.is_blocked(run):
                 continue
-            if busy and cores + _cores(run) > self._max_cores:
+            if busy and cores + _cores(run) > self.max_cores:
                 waiting = run  # nothing overtakes it, or a large run would wait for ever
                 break
             counter.update_counters_with_launched_item(run)
@@ -154,7 +166,7 @@ class CoreQueue(QueuedRunCoordinator):
         if waiting and waiting.run_id != last:
             queued = self._instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
             _LOG.info(
-                f"{runs} runs have {cores:g} of at most {self._max_cores} cores: of {queued} queued, run "
+                f"{runs} runs have {cores:g} of at most {self.max_cores} cores: of {queued} queued, run "
                 f"{waiting.run_id} ({waiting.tags.get(ASSET_TAG, waiting.job_name)} of "
                 f"{waiting.tags.get(SCENE_TAG, '-')}), which asks for {_cores(waiting):g}, is next, and waits"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scratch import writing
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.trajectories import read_part
+
+#: Lines of a log a person is shown in the UI.
+_LOG_LINES = 15
 
 
 def outcome_of(scene: StoredScene, receptor: str) -> Outcome:
@@ -34,6 +38,20 @@ def outcome_of(scene: StoredScene, receptor: str) -> Outcome:
         )
     with closing(part):
         return next(o for o in part.outcomes if o.receptor == receptor)
+
+
+def log_of_failures(scene: StoredScene, failed: Sequence[Outcome], most: int = 3) -> str:
+    """Return the end of HYSPLIT's log of the first failed receptors as Markdown; of those that have one."""
+    sections = []
+    for outcome in failed[:most]:
+        try:
+            log = outcome.log or outcome_of(scene, outcome.receptor).log
+        except IncompleteError:  # its part was replaced meanwhile
+            continue
+        lines = log.rstrip().replace("```", "...").splitlines()[-_LOG_LINES:]
+        if lines:
+            sections.append("\n".join([f"`{outcome.receptor}` {outcome.reason}", "```", *lines, "```"]))
+    return "\n\n".join(sections) or "no log: they failed before hycs_std ran, or after it"
 
 
 def prepare_run(scene: StoredScene, receptor: str, engine: Hysplit, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DagsterMaxRetriesExceededError
+from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG, load_of
+from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
@@ -55,6 +57,7 @@ def run_scene(
     definitions: Callable[[], dg.Definitions],
     selection: Selection = Selection(),
     report: Callable[[str], None] = lambda line: None,
+    tags: Mapping[str, str] | None = None,
 ) -> Status:
     """Run what of a scene is not done, or is done and not recorded.
 
@@ -70,6 +73,8 @@ def run_scene(
         What to run.
     report : callable
         Called with a line on what each job did.
+    tags : mapping of str to str, optional
+        Run tags, besides those every run of the scene has.
 
     Returns
     -------
@@ -95,7 +100,8 @@ def run_scene(
             if not selection.everything and _is_done(instance, scene, status, chosen):
                 report(f"{job}: nothing to do")
                 continue
-            _run_job(instance, scene.id, definitions(), job, chosen, selection)
+            of_scene = {**load_of(instance, scene.id)[1], **campaign_tags(scene.store)(scene.id), **(tags or {})}
+            _run_job(instance, scene.id, definitions(), job, chosen, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
             scene = StoredScene(scene.store, scene.spec, scene.engine)  # what it holds of the store has changed
@@ -133,16 +139,18 @@ def _run_job(
     job: str,
     assets: Sequence[str],
     selection: Selection,
+    tags: Mapping[str, str],
 ) -> None:
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     where: dict[str, Any] = {"partition_key": scene}
+    tags = {**tags, SCENE_TAG: scene, ASSET_TAG: ",".join(assets)}
     if job == "simulate":
         rerun = {"config": {"rerun": "all" if selection.everything else "missing"}}
         config["ops"] = dict.fromkeys(assets, rerun)
-        where = {"tags": scene_range(scene, selection.shards)}
+        where, tags = {}, {**tags, **scene_range(scene, selection.shards)}
     try:
         definitions.resolve_job_def(job).execute_in_process(
-            instance=instance, run_config=config, asset_selection=[dg.AssetKey(a) for a in assets], **where
+            instance=instance, run_config=config, asset_selection=[dg.AssetKey(a) for a in assets], tags=tags, **where
         )
     except dg.Failure as failure:
         kind = UserError if isinstance(failure.__cause__, UserError) else RunFailedError

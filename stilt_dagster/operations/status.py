@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science import versions
+from stilt_dagster.science.costs.spent import Spent
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.outcomes import Escapes
 from stilt_dagster.science.part_index import find_summary, is_current
@@ -44,6 +45,8 @@ class Status:
         How many particles left the meteorology, of the parts whose index says so.
     warnings : list of str
         What a person should look at.
+    spent : Spent
+        What its parts took.
     """
 
     scene: str
@@ -53,6 +56,7 @@ class Status:
     assets: dict[str, dict[str, Any]] = field(default_factory=dict)
     escapes: Escapes = field(default_factory=Escapes)
     warnings: list[str] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def is_ready(self) -> bool:
@@ -98,6 +102,13 @@ def scene_status(scene: StoredScene) -> Status:
     return status
 
 
+def spent_on(scene: StoredScene) -> Spent:
+    """Return what the parts of a scene took, whose meteorology aggregate is there."""
+    status = Status(scene.id, len(scene.spec.receptor_list))
+    _parts(scene, [b for members in scene.batches.values() for b in members], status)
+    return status.spent
+
+
 def _receptors(scene: StoredScene) -> str:
     from stilt_dagster.science.scenes.receptor_table import stored_version
 
@@ -128,23 +139,26 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
 
     done, counted = Counter[str](), 0
     escapes: list[Escapes] = []
+    parts: list[tuple[PartSummary, PartSummary | None]] = []
     made: list[tuple[str, str]] = []
     for particles, part in zip(_each(simulated, batches), _each(gridded, batches), strict=True):
         if particles is None:
             continue
         done["trajectories"] += 1
         escapes += [] if particles.escapes is None else [particles.escapes]
-        if part is not None and is_current(part, particles):
+        current = part if is_current(part, particles) else None
+        parts.append((particles, current))
+        if current is not None:
             done["footprints"] += 1
-            made.append((part.key, part.simulations))
-            status.outcomes.update(part.counts)
-            status.failures += part.failed
-            counted += sum(part.counts.values())
+            made.append((current.key, current.simulations))
+            status.outcomes.update(current.counts)
+            status.failures += current.failed
+            counted += sum(current.counts.values())
         else:
             status.outcomes["failed"] += particles.counts.get("failed", 0)
             status.failures += particles.failed
             counted += particles.counts.get("failed", 0)
-    status.escapes = Escapes.sum(escapes)
+    status.escapes, status.spent = Escapes.sum(escapes), Spent(parts)
     status.outcomes["pending"] = status.receptors - counted
     for asset in ("trajectories", "footprints"):
         state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"

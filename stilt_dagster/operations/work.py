@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from stilt_dagster.operations.plan import require_scene_within
 from stilt_dagster.resources.stored_scene import StoredScene, aggregate_files
+from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.outcomes import Report
@@ -50,7 +52,10 @@ def work_shards(
     ------
     IncompleteError
         If the meteorology aggregate is not there, or is of an earlier spec.
+    BudgetError
+        If the scene is planned to take more than its budget.
     """
+    require_scene_within(scene.store, scene.spec, Concurrency(workers))
     meteorology = aggregate_files(scene.store, scene.id)
     if scene.aggregate is None or scene.aggregate.key != meteorology_key(scene.spec):
         raise IncompleteError(

@@ -10,6 +10,7 @@
     background/<scene>.parquet
     jacobian/<scene>.nc
     sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
+    campaigns/<name>.yaml                           which scenes belong together
 
 Files appear whole or not at all. What parses specs is imported when one is parsed: listing scenes needs none of it.
 """

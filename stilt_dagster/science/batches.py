@@ -55,6 +55,11 @@ class Batch:
         return f"part-{self.number:05d}"
 
 
+def batch_size(scene: Scene) -> int:
+    """Return the most receptors a batch of a scene has."""
+    return int(min(max(BATCH_CPU_SECONDS / scene.transport.predicted_cpu, 1), BATCH_RECEPTORS))
+
+
 def plan_batches(scene: Scene, meteorology: str, engine: str) -> dict[str, list[Batch]]:
     """Cut a scene into batches: the same ones each time, on any machine.
 
@@ -72,7 +77,7 @@ def plan_batches(scene: Scene, meteorology: str, engine: str) -> dict[str, list[
     dict of str to list of Batch
         The batches of every shard; a shard without receptors has none.
     """
-    size = int(min(max(BATCH_CPU_SECONDS / scene.transport.predicted_cpu, 1), BATCH_RECEPTORS))
+    size = batch_size(scene)
     simulation = simulation_key(scene, meteorology, engine)
     receptors = scene.receptor_list
     shards: dict[str, list[int]] = {shard: [] for shard in SHARDS}

@@ -28,6 +28,10 @@ class UnreadableError(RetrievalError):
     """A retrieval's file cannot be opened: it may be on its way still, or damaged."""
 
 
+class CampaignError(UserError):
+    """A campaign is not there, or its file is not usable."""
+
+
 class BackgroundError(UserError):
     """A concentration field cannot be used, or does not cover the scene."""
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster.science.versions import simulations_digest
 
 #: Share of a scene's particles that may leave its meteorology.
@@ -42,6 +43,10 @@ class Outcome:
         How far beyond its edge these would have gone on, degrees, an estimate; 0 of parts made before it was kept.
     outside_fraction : float
         Of a footprint: share of the receptor's influence that lies outside the grid.
+    foot_sum, imbalance : float, optional
+        Of a footprint: its sum over hours and cells, and what is missing of all influence beside it and what lies
+        outside (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.imbalance`); None of parts made before
+        these were kept.
     """
 
     receptor: str
@@ -55,6 +60,55 @@ class Outcome:
     escaped_fraction: float = 0.0
     escaped_reach: float = 0.0
     outside_fraction: float = 0.0
+    foot_sum: float | None = None
+    imbalance: float | None = None
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Whether the footprints of some receptors hold all the influence of their particles.
+
+    Attributes
+    ----------
+    receptors : int
+        Footprints that say so.
+    gridded : float
+        Sum of their influence on the grid, ppm (umol m-2 s-1)-1.
+    outside : float
+        Sum over them of the share that lies outside the grid.
+    imbalance : float
+        The largest :attr:`Outcome.imbalance`.
+    receptor : str
+        The receptor that has it.
+    """
+
+    receptors: int = 0
+    gridded: float = 0.0
+    outside: float = 0.0
+    imbalance: float = 0.0
+    receptor: str = ""
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Balance:
+        """Add up receptors."""
+        return cls.sum(
+            cls(1, o.foot_sum or 0.0, o.outside_fraction, o.imbalance, o.receptor)
+            for o in outcomes
+            if o.imbalance is not None
+        )
+
+    @classmethod
+    def sum(cls, some: Iterable[Balance]) -> Balance:
+        """Return the balance of all receptors of several."""
+        known = list(some)
+        worst = max(known, key=lambda b: b.imbalance, default=cls())
+        return cls(
+            sum(b.receptors for b in known),
+            sum(b.gridded for b in known),
+            sum(b.outside for b in known),
+            worst.imbalance,
+            worst.receptor,
+        )
 
 
 @dataclass(frozen=True)
@@ -129,9 +183,13 @@ class PartSummary:
     failures : list of dict
         Of failed ones ``receptor``, ``reason``, ``message`` and ``attempts``.
     size, rows : int
-        Bytes, and particle rows.
+        Bytes, and particle rows; of footprints cells that are not zero.
     escapes : Escapes, optional
         Of trajectories; None where an index was written before it was kept.
+    balance : Balance, optional
+        Of footprints; None where an index was written before it was kept.
+    effort : Effort, optional
+        What making it took; None where it was made before that was kept.
     """
 
     key: str
@@ -141,6 +199,8 @@ class PartSummary:
     size: int = 0
     rows: int = 0
     escapes: Escapes | None = None
+    balance: Balance | None = None
+    effort: Effort | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PartSummary:
@@ -151,12 +211,23 @@ class PartSummary:
         TypeError
             If it lacks something, or holds something unknown.
         """
-        escapes = data.get("escapes")
-        return cls(**{**data, "escapes": None if escapes is None else Escapes(**escapes)})
+        escapes, balance = data.get("escapes"), data.get("balance")
+        parts = {
+            "escapes": None if escapes is None else Escapes(**escapes),
+            "balance": None if balance is None else Balance(**balance),
+            "effort": Effort.from_dict(data.get("effort")),
+        }
+        return cls(**{**data, **parts})
 
     @classmethod
     def of(
-        cls, key: str, outcomes: Sequence[Outcome], size: int, rows: int = 0, simulations: str | None = None
+        cls,
+        key: str,
+        outcomes: Sequence[Outcome],
+        size: int,
+        rows: int = 0,
+        simulations: str | None = None,
+        effort: Effort | None = None,
     ) -> PartSummary:
         """Summarise a part file; *simulations* is that of the particles its footprints were made of."""
         names = ("receptor", "reason", "message", "attempts")
@@ -168,6 +239,8 @@ class PartSummary:
             size,
             rows,
             Escapes.of(outcomes) if simulations is None else None,
+            None if simulations is None else Balance.of(outcomes),
+            effort,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import hashlib
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from stilt_dagster.science.errors import UserError
 
@@ -56,6 +57,36 @@ def trust_hosts(is_trusted: Callable[[str], bool]) -> None:
 
 #: Where a file or directory is: a path, or a URL.
 Place = Annotated[str, Field(max_length=2000), AfterValidator(_reachable)]
+
+_HOURS = {"minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0}
+
+
+def _hours(value: Any) -> Any:
+    """Return a time as hours, whether it is written as a number of them or as ``2 days``."""
+    if isinstance(value, str):
+        found = re.fullmatch(rf"\s*(\d{{1,6}}(?:\.\d{{1,6}})?)\s*({'|'.join(_HOURS)})s?\s*", value)
+        if found is None:
+            raise ValueError(f"must be hours, or a time such as '36 hours' or '2 days' (got {value!r})")
+        return float(found[1]) * _HOURS[found[2]]
+    if isinstance(value, bool):
+        raise ValueError(f"must be hours, or a time such as '36 hours' or '2 days' (got {value!r})")
+    return value
+
+
+#: How long something takes, h: a number of hours, or a text such as ``2 days``; from five minutes to ten years.
+Hours = Annotated[float, Field(ge=1 / 12, le=87_600), BeforeValidator(_hours)]
+
+
+def _day(value: Any) -> dt.date:
+    if isinstance(value, dt.date):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        return dt.date.fromisoformat(value)
+    raise ValueError(f"must be a day such as 2019-06-01 (got {value!r})")
+
+
+#: A day, ``YYYY-MM-DD``; no number, which would be taken for seconds since 1970.
+Day = Annotated[dt.date, BeforeValidator(_day)]
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -160,7 +191,7 @@ def _suggestion(model: type[BaseModel], place: list[str]) -> str:
     for name in place[:-1]:
         field = model.model_fields.get(name)
         model = next(_models(field.annotation), model) if field else model
-    names = [n for n in model.model_fields if n not in ("exe_dir", "data_dir")]
+    names = [field.alias or n for n, field in model.model_fields.items() if n not in ("exe_dir", "data_dir")]
     close = difflib.get_close_matches(place[-1], names, n=1)
     if close:
         return f"; did you mean {close[0]}?"

@@ -169,7 +169,7 @@ def test_a_grid_around_the_first_holds_what_leaves_it(
     assert (found.passed, found.metadata["escaped fraction"].value) == (True, 0.0)
     store = Path(bench.store.root) / "meteorology_aggregate"
     assert {p.name for p in store.glob("*.arl")} == {f"{scene.id}.arl", f"{scene.id}~2.arl"}
-    assert bench.metadata("meteorology_aggregate", scene.id)["model"] == "HRRR, HRRR"
+    assert bench.metadata("meteorology_aggregate", scene.id)["stilt/model"] == "HRRR, HRRR"
     stored = StoredScene.load(bench.store, scene.id, TransportEngine().open().version)
     assert stored.aggregate is not None
     assert stored.meteorology == stored.aggregate.sha256

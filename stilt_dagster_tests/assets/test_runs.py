@@ -94,12 +94,12 @@ def test_a_scene_runs_and_a_second_run_redoes_nothing(bench: Bench) -> None:
     assert bench.run("simulate", scene).success
     assert {kind: bench.mtimes(kind, scene) for kind in before} == before
     shown = bench.metadata("trajectories", f"{scene.id}|15")
-    assert (shown["receptors"], shown["ok"], shown["made in this run"], shown["kept from before"]) == (9, 9, 0, 9)
-    assert "data:image/png;base64," in shown["plume"]
-    assert "plume" not in bench.metadata("trajectories", f"{scene.id}|00")  # large: once a run
-    assert "data:image/png;base64," in bench.metadata("footprints", f"{scene.id}|15")["footprint sum"]
-    assert "data:image/png;base64," in bench.metadata("jacobian", scene.id)["coverage"]
-    assert "data:image/png;base64," in bench.metadata("receptors", scene.id)["map"]
+    assert tuple(shown[f"stilt/receptors{k}"] for k in ("", "_ok", "_made", "_kept")) == (9, 9, 0, 9)
+    assert "data:image/png;base64," in shown["stilt/picture"]
+    assert "stilt/picture" not in bench.metadata("trajectories", f"{scene.id}|00")  # large: once a run
+    assert "data:image/png;base64," in bench.metadata("footprints", f"{scene.id}|15")["stilt/picture"]
+    assert "data:image/png;base64," in bench.metadata("jacobian", scene.id)["stilt/picture"]
+    assert "data:image/png;base64," in bench.metadata("receptors", scene.id)["stilt/picture"]
     assert scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version)).is_ready
 
 
@@ -110,7 +110,7 @@ def test_rerun_all_redoes_everything_to_the_same_result(bench: Bench) -> None:
     before, times = arrays(path), bench.mtimes("trajectories", scene)
     config = {"ops": {a: {"config": {"rerun": "all"}} for a in ("trajectories", "footprints")}}
     assert bench.run("simulate", scene, config).success
-    assert bench.metadata("trajectories", f"{scene.id}|00")["made in this run"] == 9
+    assert bench.metadata("trajectories", f"{scene.id}|00")["stilt/receptors_made"] == 9
     assert all(t != times[k] for k, t in bench.mtimes("trajectories", scene).items())
     assert bench.run("assemble", scene).success
     assert all(np.array_equal(before[k], v) for k, v in arrays(path).items())
@@ -139,7 +139,7 @@ def test_another_grid_runs_no_transport(bench: Bench) -> None:
     times = bench.mtimes("trajectories", scene)
     assert bench.run("simulate", scene).success
     assert bench.mtimes("trajectories", scene) == times
-    assert bench.metadata("footprints", f"{scene.id}|00")["made in this run"] == 9
+    assert bench.metadata("footprints", f"{scene.id}|00")["stilt/receptors_made"] == 9
 
 
 def test_other_receptors_leave_no_stale_parts(bench: Bench) -> None:
@@ -166,15 +166,15 @@ def test_failed_receptors_keep_their_rows_and_are_tried_again(bench: Bench) -> N
     assert rows["status"].tolist() == [0, 0, 0, 0, 2]
     assert np.diff(rows["indptr"])[-1] == 0
     shown = bench.metadata("trajectories", f"{scene.id}|00")
-    assert (shown["ok"], shown["failed"]) == (4, 1)
-    assert "MET_COVERAGE" in shown["failures"]
+    assert (shown["stilt/receptors_ok"], shown["stilt/receptors_failed"]) == (4, 1)
+    assert "MET_COVERAGE" in shown["stilt/failures"]
     checks = bench.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(dg.AssetKey("jacobian"), "every_receptor_succeeded"), limit=1
+        dg.AssetCheckKey(dg.AssetKey("trajectories"), "every_receptor_is_simulated"), limit=1
     )
     assert not checks[0].event.dagster_event.event_specific_data.passed
     assert bench.run("simulate", scene).success  # only the failed one is tried again
     shown = bench.metadata("trajectories", f"{scene.id}|00")
-    assert (shown["made in this run"], shown["kept from before"]) == (1, 4)
+    assert (shown["stilt/receptors_made"], shown["stilt/receptors_kept"]) == (1, 4)
 
 
 def test_too_many_failures_fail_the_run_and_keep_what_succeeded(bench: Bench) -> None:
@@ -250,7 +250,7 @@ def test_damaged_parts_are_made_anew(bench: Bench) -> None:
         part = sorted((folder / kind / scene.id).rglob(f"*.{ending}"))[0]
         part.write_bytes(part.read_bytes()[:1000])
     assert bench.run("simulate", scene).success
-    assert 0 < bench.metadata("trajectories", f"{scene.id}|00")["made in this run"] < 9
+    assert 0 < bench.metadata("trajectories", f"{scene.id}|00")["stilt/receptors_made"] < 9
     assert bench.run("assemble", scene).success
     assert all(np.array_equal(before[k], v) for k, v in arrays(path).items())
 
@@ -289,7 +289,7 @@ def test_an_object_store_holds_what_a_directory_does(tmp_path: Path, meteorology
             scene = bench.scene()
             bench.run_all(scene)
             assert bench.run("simulate", scene).success
-            assert bench.metadata("trajectories", f"{scene.id}|00")["kept from before"] == 9
+            assert bench.metadata("trajectories", f"{scene.id}|00")["stilt/receptors_kept"] == 9
             assert scene_status(StoredScene.load(bench.store, scene.id, TransportEngine().open().version)).is_ready
             path = bench.store.folder("jacobian").get(f"{scene.id}.nc")
             assert path is not None

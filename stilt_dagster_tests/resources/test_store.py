@@ -336,7 +336,7 @@ def test_a_scene_on_it_is_the_scene_of_a_directory(proxy: GcsProxy, tmp_path: Pa
             assert bench.run("assemble", scene).success
             assemble = list(proxy.calls)
             assert bench.run("simulate", scene).success
-            assert bench.metadata("trajectories", f"{scene.id}|00")["kept from before"] == 9
+            assert bench.metadata("trajectories", f"{scene.id}|00")["stilt/receptors_kept"] == 9
             path = bench.store.folder("jacobian").get(f"{scene.id}.nc")
             assert path is not None
             found.append(arrays(path))

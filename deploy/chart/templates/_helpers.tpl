@@ -64,6 +64,9 @@ spec:
       envFrom:
         - configMapRef: {name: stilt-settings}
         - secretRef: {name: stilt-postgres}
+        {{- if eq .name "code" }}
+        - secretRef: {name: stilt-alerts, optional: true}  # sensors are evaluated here
+        {{- end }}
       env:
         - {name: DAGSTER_HOME, value: /opt/dagster/dagster_home}
         {{- range $name, $value := .env }}

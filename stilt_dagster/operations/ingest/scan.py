@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
+from stilt_dagster.operations.ingest.arrivals import record_scan
 from stilt_dagster.operations.ingest.granules import NoReceptorsError, select_soundings
 from stilt_dagster.operations.ingest.ledger import Entry, Ledger
 from stilt_dagster.operations.ingest.sources import Source
@@ -21,6 +22,7 @@ from stilt_dagster.resources.granules import GranuleFolder, Listed, fetch
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import Granule, read_granule
+from stilt_dagster.science.costs.budget import BudgetError
 from stilt_dagster.science.errors import MeteorologyError, RetrievalError, SceneError, UnreadableError
 from stilt_dagster.science.meteorology.choice import require_available
 from stilt_dagster.science.meteorology.extent.needs import scene_box
@@ -29,11 +31,14 @@ from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Retrieval
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.validation import SCENE_ID, validate
+from stilt_dagster.science.validation import SCENE_ID, digest, validate
 from stilt_dagster.settings import meteorology_root
 
 #: How often an unreadable file is tried, and the wait before each next try, s.
 _TRIES, _WAITS = 5, (60.0, 120.0, 240.0, 480.0)
+
+#: Verdict on a granule whose scenes exceed their budget, before the hash of that.
+_OVER = "over budget"
 
 #: A remote file larger than this, bytes, is recorded before it is copied: if that takes longer than a tick may, it
 #: counts as a try, and does not hold up those after it.
@@ -150,6 +155,8 @@ def scan(
             place = listed.key
             found.listed += 1
             known = ledger.entries.get(listed.key)
+            if known is not None and known.verdict.startswith(_OVER) and known.verdict != _over_budget(source):
+                known = None
             if known is not None and known.state == listed.state:
                 if known.verdict == "retry" and known.tries >= _TRIES:
                     found.failed.append((listed.key, f"it takes longer than a tick may, {known.tries} times"))
@@ -176,7 +183,14 @@ def scan(
             ledger.stop_at("")
     finally:
         ledger.write()
+    record_scan(instance, source.name, found)
     return found
+
+
+def _over_budget(source: Source) -> str:
+    """Return the verdict on a granule whose scenes exceed the budget: another budget has it looked at again."""
+    budget = source.budget.model_dump() if source.budget else source.scene.get("budget")
+    return f"{_OVER} {digest(budget)}"
 
 
 def _handle(
@@ -193,7 +207,7 @@ def _handle(
     """Read one file and register its scenes; return its entry for the ledger."""
     uri, key = folder.path_of(listed.key), listed.key
     before = len(found.new) + len(found.replaced)
-    reasons, scenes = [], []
+    reasons, scenes, refused = [], [], False
     try:
         with scratch_directory() as scratch:
             path = fetch(uri, scratch)
@@ -205,6 +219,9 @@ def _handle(
                     scenes.append(_register(instance, store, source, granule, uri, name, found, by_sensor))
                 except NoReceptorsError as reason:
                     reasons.append(f"{name}: {str(reason).split(': ', 2)[-1]}")
+                except BudgetError as refusal:
+                    refused = True
+                    found.failed.append((key, str(refusal)))
     except UnreadableError as error:
         tries = (known.tries if known else 0) + 1
         if tries < _TRIES:
@@ -218,6 +235,8 @@ def _handle(
     except (RetrievalError, SceneError) as error:
         found.failed.append((key, str(error)))
         return Entry(listed.state, "failed", 1, time.time())
+    if refused and not scenes:
+        return Entry(listed.state, _over_budget(source), 1, time.time())
     if not scenes:
         found.skipped.append((key, "; ".join(reasons)))
         return Entry(listed.state, "skipped", 1, time.time())
@@ -258,7 +277,8 @@ def _register(
             retrieved = was.retrieved
     receptors = {"retrieval": {**retrieval.model_dump(exclude_none=True), "retrieved": retrieved.model_dump()}}
     first = soundings.time.min().astype("datetime64[s]").item()
-    data = {**source.scene, "id": name, "name": f"{source.name}-{area}", "time": first.isoformat()}
+    budget = {} if source.budget is None else {"budget": source.budget.model_dump(exclude_none=True)}
+    data = {**source.scene, **budget, "id": name, "name": f"{source.name}-{area}", "time": first.isoformat()}
     scene: Scene = make_scene({**data, "receptors": receptors}, f"source {source.name}").with_receptors(
         columns, soundings
     )

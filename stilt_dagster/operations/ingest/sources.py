@@ -13,7 +13,8 @@ from stilt_dagster.retrievals import PRODUCTS
 from stilt_dagster.science.errors import RetrievalError, SceneError
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
-from stilt_dagster.science.validation import Spec, parse_yaml, validate
+from stilt_dagster.science.scenes.settings import Budget
+from stilt_dagster.science.validation import Hours, Spec, parse_yaml, validate
 
 
 class Source(Spec):
@@ -30,6 +31,10 @@ class Source(Spec):
     top: float = Field(3000.0, gt=0, le=30_000, description="Least height of the columns, m.")
     scene: dict[str, Any] = Field(description="What else scenes have: transport, footprint, meteorology, ...")
     max_scenes: int = Field(20, ge=1, le=500, description="Most new scenes a tick of the sensor.")
+    budget: Budget | None = Field(None, description="The most a scene may take; one planned to take more is refused.")
+    fresh_within: Hours | None = Field(
+        None, description="Granules should come that often, h or a text such as 2 days; the UI says if none did."
+    )
     settle: float = Field(10.0, ge=0, description="Seconds since its last change before a file is read.")
 
     def retrieval(self, uri: str, area: Area) -> dict[str, Any]:
@@ -57,6 +62,8 @@ def parse_source(text: str, name: str, where: str) -> Source:
             raise RetrievalError(f"{where}: {part!r} must be of a-z, 0-9 and '-', at most 40")
     if source.select.area is not None:
         raise RetrievalError(f"{where}: select.area: give areas instead")
+    if source.budget is not None and "budget" in source.scene:
+        raise RetrievalError(f"{where}: scene.budget: it is given as budget already, remove one of them")
     if taken := {"id", "name", "time", "receptors"} & source.scene.keys():
         raise RetrievalError(f"{where}: scene.{sorted(taken)[0]} comes from the granule: leave it out")
     try:

@@ -7,7 +7,10 @@ import json
 import dagster as dg
 
 from stilt_dagster.kubernetes.pod_sizes import Load
+from stilt_dagster.kubernetes.run_coverage import COST_TAG, PRODUCT_TAG
+from stilt_dagster.operations.plan import concurrency_of, plan_scene, require_scene_within
 from stilt_dagster.resources.store import Store
+from stilt_dagster.science.costs.plan import Plan
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.spec import Scene
 
@@ -45,7 +48,12 @@ def register_scene(
     ------
     SceneError
         If another spec has the id; it names the fields that differ.
+    BudgetError
+        If the scene is planned to take more than its budget; nothing is written then.
+    PriceError
+        If the store's price table, by which its cost is planned, is not usable.
     """
+    require_scene_within(store, scene, concurrency_of(instance))
     known = store.has_scene(scene.id)
     if known and (different := store.scene(scene.id).differences(scene)):
         if not replace:
@@ -54,13 +62,15 @@ def register_scene(
                 "give another id, or use --replace"
             )
         known = False
+    has_partition = instance.has_dynamic_partition("scenes", scene.id)
+    if known and has_partition and registration_is_recorded(instance, scene.id):
+        return False
+    plan = plan_scene(store, scene, concurrency_of(instance))
     if not known:
         store.write_scene(scene)
-    has_partition = instance.has_dynamic_partition("scenes", scene.id)
     if not has_partition:
         instance.add_dynamic_partitions("scenes", [scene.id])
-    if not (known and has_partition and registration_is_recorded(instance, scene.id)):
-        instance.report_runless_asset_event(registration(scene, source))
+    instance.report_runless_asset_event(registration(scene, source, plan))
     return not (known and has_partition)
 
 
@@ -87,9 +97,17 @@ def _aggregate_bytes(scene: Scene) -> int:
     return max(1, len(settings.sources)) * (settings.budget if settings.crop else whole)
 
 
-def registration(scene: Scene, source: str) -> dg.AssetObservation:
-    """Return the event that records a registration."""
+def _found_by(scene: Scene, plan: Plan) -> dict[str, str]:
+    """Return the run tags by which people find a scene's runs: its retrieval's product, and its planned cost."""
+    retrieval, cost = scene.receptors.retrieval, plan.planned.cost
+    product = {} if retrieval is None else {PRODUCT_TAG: retrieval.product}
+    return {**product, COST_TAG: f"{float(f'{cost.amount:.2g}'):g} {cost.currency}"}
+
+
+def registration(scene: Scene, source: str, plan: Plan) -> dg.AssetObservation:
+    """Return the event that records a registration, with what whoever launches or counts runs wants to know."""
     layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
+    cost = plan.planned.cost
     load = Load(
         receptors=len(scene.receptor_list),
         numpar=scene.transport.numpar,
@@ -107,7 +125,8 @@ def registration(scene: Scene, source: str) -> dg.AssetObservation:
             "receptors": load.receptors,
             "predicted CPU of hycs_std, h": round(load.cpu_seconds / 3600, 2),
             "load": json.dumps(load.to_dict()),
-            "tags": json.dumps(scene.tags),
+            "tags": json.dumps({**scene.tags, **_found_by(scene, plan)}),
+            "plan": json.dumps({"cost": cost.amount, "currency": cost.currency, "cpu_hours": plan.planned.cpu_hours}),
             **({"source": source} if source else {}),
         },
     )

@@ -8,8 +8,10 @@ which is what the jacobian is stacked from: layers of a release at 12:15 cannot 
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.settings import FootprintSettings
 from stilt_dagster.science.scratch import Source, size_of
+from stilt_dagster.science.transport.effort import Effort
 
 FOOT_UNITS = "ppm (umol m-2 s-1)-1"
 
@@ -102,7 +105,7 @@ class FootprintWriter:
         self._grid = grid = settings.grid
         self._n_layers = 1 if settings.time_integrate else abs(n_hours)
         self.outcomes: list[Outcome] = []
-        self._nnz = 0
+        self.entries = 0
         self._indptr = [0]
         # Columns count hours from the earliest any receptor of the batch can reach.
         self._first_hour = int(self._hours.min()) + (0 if settings.time_integrate else n_hours)
@@ -194,19 +197,21 @@ class FootprintWriter:
                 rows, columns = layer.values.shape
                 self._foot[i, -1 - layer.hour, layer.y : layer.y + rows, layer.x : layer.x + columns] = layer.values
             self._add_row(footprint, int(self._hours[i]) - self._first_hour)
-        self._indptr.append(self._nnz)
+        self._indptr.append(self.entries)
 
     def _add_row(self, footprint: Footprint, release_hour: int) -> None:
         columns, values = sparse_row(footprint, self._grid.ny, self._grid.nx, release_hour)
         if len(columns):
-            self._rows.resize_dimension("nnz", self._nnz + len(columns))
-            self._column[self._nnz :] = columns
-            self._data[self._nnz :] = values
-            self._nnz += len(columns)
+            self._rows.resize_dimension("nnz", self.entries + len(columns))
+            self._column[self.entries :] = columns
+            self._data[self.entries :] = values
+            self.entries += len(columns)
 
-    def close(self) -> None:
-        """Write the outcomes and finish."""
+    def close(self, effort: Effort | None = None) -> None:
+        """Write the outcomes and finish; *effort* is what making the file took."""
         f = self._file
+        if effort is not None:
+            f.attrs["stilt_effort"] = json.dumps(asdict(effort))
         indptr = self._rows.create_variable("indptr", ("row_bound",), "i8")
         indptr[:] = np.array(self._indptr, "i8")
         write_outcomes(f, "receptor", self.outcomes)
@@ -258,7 +263,10 @@ def write_outcomes(file: h5netcdf.File, dim: str, outcomes: Sequence[Outcome]) -
         ("hours_covered", "f4", "time back to which particles were followed", "h"),
         ("escaped_fraction", "f4", "share of particles that left the meteorology", "1"),
         ("outside_fraction", "f4", "share of the influence that lies outside the grid", "1"),
+        ("foot_sum", "f8", "sum of the footprint over hours before release and cells", FOOT_UNITS),
+        ("imbalance", "f4", "share of the influence that is neither on the grid nor outside it", "1"),
     ):
+        # None becomes NaN: of failed receptors, and where earlier versions did not keep it.
         variable = file.create_variable(name, (dim,), kind, data=np.array([getattr(o, name) for o in outcomes], kind))
         variable.attrs.update({"long_name": long_name, "units": units})
     for name, long_name in (("reason", "why it failed"), ("message", "what was wrong")):
@@ -274,6 +282,9 @@ def read_outcomes(file: h5netcdf.File | h5py.File, ids: Sequence[str]) -> list[O
         name: file[name][:].tolist()
         for name in ("n_particles", "hours_covered", "escaped_fraction", "outside_fraction", "reason", "message")
     }
+    for name in ("foot_sum", "imbalance"):
+        known = file[name][:].tolist() if name in file else [np.nan] * len(ids)
+        columns[name] = [None if np.isnan(value) else value for value in known]
     columns["reason"] = [_text(v) for v in columns["reason"]]
     columns["message"] = [_text(v) for v in columns["message"]]
     return [
@@ -311,6 +322,8 @@ class FootprintFile:
             self.outcomes = read_outcomes(self._file, ids)
             rows = self._file["utc"]
             self.indptr: NDArray[np.int64] = rows["indptr"][:]
+            self.entries = int(self.indptr[-1])
+            self.effort = Effort.from_dict(json.loads(_text(self._file.attrs.get("stilt_effort", "null"))))
             self.first_hour = int(np.ravel(rows.attrs["first_hour"])[0])
         except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ValueError(f"{source} is not a complete footprint file: {error}") from error

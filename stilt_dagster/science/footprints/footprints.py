@@ -19,6 +19,7 @@ from stilt_dagster.science.outcomes import PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_current
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.particle_files import ParticleFile, positions
 from stilt_dagster.science.transport.trajectories import part_summary as simulations_of
 from stilt_dagster.science.transport.trajectories import read_part as read_trajectories
@@ -57,6 +58,7 @@ class _FootprintPart:
         )
         self._left = list(particles.outcomes)
         self._receptors = {r.id: r for r in batch.receptors}
+        self._meter = EffortMeter()
 
     @property
     def work(self) -> Sequence[Callable[[], list[tuple[str, Footprint]]]]:
@@ -64,6 +66,10 @@ class _FootprintPart:
         return [partial(self._grid, g) for g in range(self._particles.n_groups)]
 
     def _grid(self, group: int) -> list[tuple[str, Footprint]]:
+        with self._meter.measuring():
+            return self._gridded(group)
+
+    def _gridded(self, group: int) -> list[tuple[str, Footprint]]:
         made = []
         settings = self._scene.footprint
         with removing_damaged(self._trajectories, self._batch):
@@ -90,17 +96,25 @@ class _FootprintPart:
     def add(self, result: list[tuple[str, Footprint]]) -> int:
         """Write the footprints of a row group, and before each the receptors that failed."""
         before = len(self._left)
+        with self._meter.measuring():
+            self._add(result)
+        return before - len(self._left)
+
+    def _add(self, result: list[tuple[str, Footprint]]) -> None:
         for receptor, footprint in result:
             self._fail_until(receptor)
             outcome = self._left.pop(0)
-            inside = 0.0
             for layer in footprint.layers:
-                inside += float(layer.values.sum(dtype=np.float64))
                 self._add_influence(layer)
-            outside = 1 - inside / footprint.total if footprint.total > 0 else 0.0
-            status = "empty" if footprint.is_empty else "ok"
-            self._writer.add(replace(outcome, status=status, outside_fraction=round(max(outside, 0.0), 6)), footprint)
-        return before - len(self._left)
+            outside = footprint.outside / footprint.total if footprint.total > 0 else 0.0
+            gridded = replace(
+                outcome,
+                status="empty" if footprint.is_empty else "ok",
+                outside_fraction=round(max(outside, 0.0), 6),
+                foot_sum=footprint.gridded,
+                imbalance=footprint.imbalance,
+            )
+            self._writer.add(gridded, footprint)
 
     def _add_influence(self, layer: Layer) -> None:
         rows, columns = layer.values.shape
@@ -112,11 +126,14 @@ class _FootprintPart:
 
     def close(self) -> Callable[[], None]:
         """Finish the file; return what publishes it."""
-        self._fail_until(None)
-        self._writer.close()
-        self._particles.close()
         writer = self._writer
-        summary = PartSummary.of(writer.key, writer.outcomes, self.path.stat().st_size, 0, writer.particles)
+        with self._meter.measuring():
+            self._fail_until(None)
+        effort = self._meter.effort
+        writer.close(effort)
+        self._particles.close()
+        size = self.path.stat().st_size
+        summary = PartSummary.of(writer.key, writer.outcomes, size, writer.entries, writer.particles, effort)
         self._report.add_part(summary)
         return partial(self._folder.put, self.path, f"{self._batch.name}.nc", summary)
 
@@ -164,7 +181,11 @@ def read_summary(folder: IndexedFolder, batch: Batch, scene: Scene) -> PartSumma
     if part is None:
         return None
     with closing(part):
-        return PartSummary.of(part.key, part.outcomes, part.size, 0, part.particles)
+        return _summary(part)
+
+
+def _summary(part: FootprintFile) -> PartSummary:
+    return PartSummary.of(part.key, part.outcomes, part.size, part.entries, part.particles, part.effort)
 
 
 def grid_shards(
@@ -234,7 +255,7 @@ def grid_shards(
         if isinstance(found, ParticleFile):
             return _FootprintPart(batch, found, scene, trajectories, folder, scratch, report), 0
         with closing(found):
-            report.add_part(PartSummary.of(found.key, found.outcomes, found.size, 0, found.particles))
+            report.add_part(_summary(found))
             report.influence += found.integrated()
         return None, len(batch.receptors)
 

@@ -8,7 +8,9 @@ release, as STILT counts them, and by hours of UTC, as fluxes come.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -63,11 +65,27 @@ class Footprint:
         By hours of UTC, counted from the hour of release (0, -1, ...), the earliest first.
     total : float
         Sum over particles of ``foot`` divided by their number: all influence, inside the grid or not.
+    outside : float
+        Influence that fell outside the grid, counted where it was dropped: not the difference of the others.
+    magnitude : float
+        As *total*, of absolute values: weights may be below zero.
     """
 
     layers: tuple[Layer, ...]
     utc_layers: tuple[Layer, ...]
     total: float
+    outside: float = 0.0
+    magnitude: float = 0.0
+
+    @cached_property
+    def gridded(self) -> float:
+        """Influence on the grid: the sum of the layers."""
+        return sum(float(layer.values.sum(dtype=np.float64)) for layer in self.layers)
+
+    @property
+    def imbalance(self) -> float:
+        """What is missing of, or is too much for, ``gridded + outside = total``, as a share of the magnitude."""
+        return abs(self.gridded + self.outside - self.total) / self.magnitude if self.magnitude > 0 else 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -156,8 +174,10 @@ def calculate_footprint(
         & (y >= y0 - half_y * grid.yres)
         & (y < y1 + half_y * grid.yres)
     )
+    magnitude = float(np.abs(foot).sum()) / n_particles
+    outside = float(foot[~keep].sum()) / n_particles
     if not keep.any():
-        return Footprint((), (), total)
+        return Footprint((), (), total, outside, magnitude)
     time, elapsed, x, y, foot = time[keep], elapsed[keep], x[keep], y[keep], foot[keep]
     # R's buffered lower-left edges, one whole kernel beyond the grid on each side.
     pad_x, pad_y = 2 * half_x + 1, 2 * half_y + 1
@@ -172,7 +192,7 @@ def calculate_footprint(
     sums = _Sums(ny, nx, n_particles)
     for begin, end in pairwise(bounds):
         part = order[begin:end]
-        window = stamp_kernels(
+        *window, beyond = stamp_kernels(
             row[part],
             column[part],
             foot[part],
@@ -185,7 +205,9 @@ def calculate_footprint(
             sums.piece,
         )
         sums.add(int(hour[part[0]]), int(utc[part[0]]), window)
-    return sums.finish(total)
+        outside += beyond / n_particles
+    layers, utc_layers = sums.finish()
+    return Footprint(layers, utc_layers, total, outside, magnitude)
 
 
 class _Sums:
@@ -196,10 +218,10 @@ class _Sums:
         self._n = n_particles
         self._fields = (np.zeros((ny, nx)), np.zeros((ny, nx)))
         self._hours: list[int | None] = [None, None]
-        self._windows: list[list[tuple[int, int, int, int]]] = [[], []]
+        self._windows: list[list[Sequence[int]]] = [[], []]
         self._layers: tuple[list[Layer], list[Layer]] = ([], [])
 
-    def add(self, hour: int, utc: int, window: tuple[int, int, int, int]) -> None:
+    def add(self, hour: int, utc: int, window: Sequence[int]) -> None:
         """Add the piece to its layers, and clear it."""
         r0, r1, c0, c1 = window
         if r1 <= r0 or c1 <= c0:
@@ -227,11 +249,11 @@ class _Sums:
             self._layers[kind].append(Layer(hour, int(r0), int(c0), values))
         self._windows[kind] = []
 
-    def finish(self, total: float) -> Footprint:
-        """Return the footprint."""
+    def finish(self) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+        """Return the layers from release, and those of UTC."""
         self._close(0)
         self._close(1)
-        return Footprint(tuple(self._layers[0]), tuple(reversed(self._layers[1])), total)
+        return tuple(self._layers[0]), tuple(reversed(self._layers[1]))
 
 
 def _jumps_cells(

@@ -160,13 +160,15 @@ def stamp_kernels(
     yres: float,
     xres: float,
     out: Floats,
-) -> tuple[int, int, int, int]:
-    """Add each step's influence, spread by the kernel of its time, to *out*; return the window that was touched.
+) -> tuple[int, int, int, int, float]:
+    """Add each step's influence, spread by the kernel of its time, to *out*.
 
-    Steps come sorted by elapsed time, so each kernel is made once.
+    Steps come sorted by elapsed time, so each kernel is made once. Returns the window that was touched, and how much
+    influence the kernels spread beyond the edges of *out*.
     """
     ny, nx = out.shape
     r0, r1, c0, c1 = ny, 0, nx, 0
+    beyond = 0.0
     last = -1
     kernel_y, kernel_x = np.ones(1), np.ones(1)
     for i in range(len(row)):
@@ -178,12 +180,16 @@ def stamp_kernels(
         top, bottom = min(ny, row[i] + hy + 1), max(0, row[i] - hy)
         right, left = min(nx, column[i] + hx + 1), max(0, column[i] - hx)
         if top <= bottom or right <= left:
+            beyond += foot[i]
             continue
         r0, r1, c0, c1 = min(r0, bottom), max(r1, top), min(c0, left), max(c1, right)
         side = kernel_x[left - (column[i] - hx) : right - (column[i] - hx)]
+        if top - bottom <= 2 * hy or right - left <= 2 * hx:
+            inside = kernel_y[bottom - (row[i] - hy) : top - (row[i] - hy)].sum() * side.sum()
+            beyond += foot[i] * (1.0 - inside)
         for r in range(bottom, top):
             weight = foot[i] * kernel_y[r - (row[i] - hy)]
             line = out[r, left:right]
             for c in range(len(line)):
                 line[c] += weight * side[c]
-    return r0, r1, c0, c1
+    return r0, r1, c0, c1, beyond

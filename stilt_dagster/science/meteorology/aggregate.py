@@ -12,10 +12,12 @@ import pandas as pd
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.archive import Archive, CountedArchive
+from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER
+from stilt_dagster.science.meteorology.arl.joining import bytes_to_join, n_records
 from stilt_dagster.science.meteorology.choice import choose_sources
 from stilt_dagster.science.meteorology.description import Description, GridDescription, file_name
 from stilt_dagster.science.meteorology.extent.needs import Needs, scene_box
-from stilt_dagster.science.meteorology.extent.selection import Limits, Steps, select, whole
+from stilt_dagster.science.meteorology.extent.selection import Extent, Limits, Steps, select, whole
 from stilt_dagster.science.meteorology.file_names import FileNames
 from stilt_dagster.science.meteorology.files import file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
@@ -54,16 +56,7 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
         For forecast files, which the bundled hycs_std refuses.
     """
     receptors = scene.receptor_list
-    window = Window.of(receptors, scene.transport.n_hours)
-    sources, why = _sources(scene, window, archive, forecasts)
-    grids = []
-    for names in sources:
-        counted = CountedArchive(archive)
-        headers = find_files(names, window, counted)
-        steps = [(headers[name], times) for name, times in select_steps(headers, window, names.spacing(window))]
-        if not forecasts:
-            _refuse_forecasts(steps)
-        grids.append((counted, steps))
+    grids, why = _find_grids(scene, archive, forecasts=forecasts)
     outside = _receptors_outside(receptors, [steps[0][0] for _, steps in grids], scene.max_failed_fraction)
     described = []
     for number, (counted, steps) in enumerate(grids, 1):
@@ -72,6 +65,51 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
         with writing(path):
             described.append(_write_grid(scene, steps, counted, path, why))
     return Description.of(meteorology_key(scene), described, outside)
+
+
+def bytes_to_read(scene: Scene, archive: Archive) -> tuple[int, int]:
+    """Return how many bytes of an archive :func:`build_aggregate` reads for a scene, and how many it writes.
+
+    The index records and the coarse look at winds and mixing heights, some hundredths of it, are read to find out.
+
+    Raises
+    ------
+    MeteorologyError, EngineError
+        As :func:`build_aggregate`.
+    """
+    read = written = 0
+    for counted, steps in _find_grids(scene, archive, forecasts=True)[0]:
+        arl.require_one_grid(header for header, _ in steps)
+        selection = _extent(scene, steps).selection
+        grid, window = steps[0][0].grid, selection.window
+        cells = grid.nx * grid.ny if window is None else (window[1] - window[0]) * (window[3] - window[2])
+        kept = [header.step(time) for header, times in steps for time in times]
+        records = sum(n_records(step, selection.n_levels) for step in kept)
+        read += counted.bytes_read + bytes_to_join(steps, selection)
+        written += records * (RECORD_HEADER + cells)
+    return read, written
+
+
+def _find_grids(scene: Scene, archive: Archive, *, forecasts: bool) -> tuple[list[tuple[CountedArchive, Steps]], str]:
+    """Return the time steps a scene needs of each of its sources, the finest first, and why it is these sources."""
+    window = Window.of(scene.receptor_list, scene.transport.n_hours)
+    sources, why = _sources(scene, window, archive, forecasts)
+    grids: list[tuple[CountedArchive, Steps]] = []
+    for names in sources:
+        counted = CountedArchive(archive)
+        headers = find_files(names, window, counted)
+        steps = [(headers[name], times) for name, times in select_steps(headers, window, names.spacing(window))]
+        if not forecasts:
+            _refuse_forecasts(steps)
+        grids.append((counted, steps))
+    return grids, why
+
+
+def _extent(scene: Scene, steps: Steps) -> Extent:
+    """Return what a scene keeps of one source's time steps."""
+    settings = scene.meteorology
+    limits = Limits(settings.margin, settings.n_levels, settings.budget)
+    return select(steps, Needs.of(scene), limits) if settings.crop else whole(steps)
 
 
 def _sources(scene: Scene, window: Window, archive: Archive, forecasts: bool) -> tuple[Sequence[FileNames], str]:
@@ -85,10 +123,8 @@ def _sources(scene: Scene, window: Window, archive: Archive, forecasts: bool) ->
 
 def _write_grid(scene: Scene, steps: Steps, counted: CountedArchive, path: Path, why: str) -> GridDescription:
     """Write what a scene keeps of one source's time steps, and describe it."""
-    settings = scene.meteorology
     arl.require_one_grid(header for header, _ in steps)
-    limits = Limits(settings.margin, settings.n_levels, settings.budget)
-    extent = select(steps, Needs.of(scene), limits) if settings.crop else whole(steps)
+    extent = _extent(scene, steps)
     repacked = arl.join(steps, path, extent.selection)
     made = arl.read_header(path)
     files = {header.file.location: header for header, _ in steps}

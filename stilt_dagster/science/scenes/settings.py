@@ -297,3 +297,17 @@ class Background(Spec):
     at: Literal["end", "edge"] = Field(
         "end", description="Sample where particles end, or where they leave the footprint's grid for good."
     )
+
+
+class Budget(Spec):
+    """The most that may be planned for a scene, a campaign, or each scene of a source; what exceeds it is refused."""
+
+    cpu_hours: float | None = Field(None, gt=0, description="Core-hours of CPU.")
+    cost: float | None = Field(None, gt=0, description="Money, in the currency of the price table.")
+    bytes: ByteSize | None = Field(None, gt=0, description='Trajectories, footprints and jacobian, such as "20 GB".')
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.cpu_hours is None and self.cost is None and self.bytes is None:
+            raise ValueError("needs at least one of cpu_hours, cost, bytes")
+        return self

@@ -16,6 +16,7 @@ from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_rec
 from stilt_dagster.science.scenes.settings import (
     LEVEL_VARIABLES,
     Background,
+    Budget,
     FootprintSettings,
     MeteorologySettings,
     ReceptorPoint,
@@ -70,6 +71,9 @@ class Scene(Spec):
     )
     background: Background | None = Field(
         None, description="A concentration field that particles' ends are sampled in."
+    )
+    budget: Budget | None = Field(
+        None, description="The most it may take; a scene that is planned to take more is refused."
     )
     max_failed_fraction: float = Field(0.02, ge=0, le=1, description="Share of failed receptors a step succeeds with.")
     tags: dict[str, str] = Field(

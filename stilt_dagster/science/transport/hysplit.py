@@ -36,6 +36,7 @@ from stilt_dagster.science.pystilt import (
 )
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.effort import reap
 from stilt_dagster.science.transport.hysplit_output import parse_particle_dat
 from stilt_dagster.science.transport.near_field import correct_near_field
 from stilt_dagster.science.transport.particles import Particles
@@ -191,10 +192,12 @@ class Hysplit:
                 )
                 self._running.add(process)
             try:
-                return not _wait(process, timeout)
+                ended = _wait(process, timeout)
+                if not ended:
+                    process.kill()
+                return not ended
             finally:
-                process.kill()
-                process.wait()
+                reap(process)
                 with self._lock:
                     self._running.discard(process)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import DamagedError, Reason, SimulationFailed
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scratch import Source, size_of
+from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particles
 
 #: Rows a row group holds at least, unless the batch ends: small simulations share one.
@@ -144,12 +145,14 @@ class ParticleWriter:
         self._writer.write_table(table, row_group_size=table.num_rows)
         self._pending, self._pending_rows = [], 0
 
-    def close(self) -> None:
-        """Write what is pending and the metadata."""
+    def close(self, effort: Effort | None = None) -> None:
+        """Write what is pending and the metadata; *effort* is what making the file took."""
         self._flush()
         if self._writer is None:  # every receptor failed: the outcomes still need their file
             self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
         meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
+        if effort is not None:
+            meta["stilt:effort"] = json.dumps(asdict(effort))
         self._writer.add_key_value_metadata(meta)
         self._writer.close()
 
@@ -206,6 +209,7 @@ class ParticleFile:
             self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
+            self.effort = Effort.from_dict(json.loads(extra.get(b"stilt:effort") or "null"))
         except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
             raise ValueError(f"{source} is not a complete particle file: {error}") from error
 

@@ -18,6 +18,7 @@ from stilt_dagster.science.part_index import IndexedFolder, find_summary
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.escapes import escaped_reach
 from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
 from stilt_dagster.science.transport.particles import Particles
@@ -82,6 +83,7 @@ class _TrajectoryPart:
         self._report = report
         self._folder = folder
         self._run = run
+        self._meter = EffortMeter(done.effort if done else None)
         self.path = scratch / f"{batch.shard}-{batch.name}.parquet"
         self._done = done
         self._writer = ParticleWriter(self.path, batch.key)
@@ -93,13 +95,18 @@ class _TrajectoryPart:
     def work(self) -> Sequence[Callable[[], Result]]:
         """One simulation a receptor that is not done."""
         receptors = self._batch.receptors
-        return [partial(self._run, receptors[k]) for k, i in enumerate(receptors.ids) if i not in self._kept]
+        return [partial(self._simulate, receptors[k]) for k, i in enumerate(receptors.ids) if i not in self._kept]
+
+    def _simulate(self, receptor: Receptor) -> Result:
+        with self._meter.measuring():
+            return self._run(receptor)
 
     def add(self, result: Result) -> int:
         """Write a simulated receptor, and before it those that were kept."""
-        self._keep_until(result[0].receptor)
-        self._left.pop(0)
-        self._writer.add(*result)
+        with self._meter.measuring():
+            self._keep_until(result[0].receptor)
+            self._left.pop(0)
+            self._writer.add(*result)
         if self._report.sample is None and result[1] is not None:
             self._report.sample = (result[0].receptor, result[1])
         return 1
@@ -114,11 +121,13 @@ class _TrajectoryPart:
 
     def close(self) -> Callable[[], None]:
         """Finish the file; return what publishes it."""
-        self._keep_until(None)
-        self._writer.close()
+        with self._meter.measuring():
+            self._keep_until(None)
+        writer, effort = self._writer, self._meter.effort
+        writer.close(effort)
         self._close_kept()
-        writer = self._writer
-        summary = PartSummary.of(self._batch.key, writer.outcomes, self.path.stat().st_size, writer.rows)
+        size = self.path.stat().st_size
+        summary = PartSummary.of(self._batch.key, writer.outcomes, size, writer.rows, effort=effort)
         self._report.add_part(summary)
         return partial(self._folder.put, self.path, f"{self._batch.name}.parquet", summary)
 
@@ -185,7 +194,12 @@ def read_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
     if part is None:
         return None
     with closing(part):
-        return PartSummary.of(part.key, part.outcomes, part.size, part.rows)
+        return PartSummary.of(part.key, part.outcomes, part.size, part.rows, effort=part.effort)
+
+
+def particle_rows(folder: IndexedFolder, batches: Sequence[Batch]) -> int:
+    """Return how many rows the good parts of a shard have."""
+    return sum(summary.rows for b in batches if (summary := part_summary(folder, b)) is not None)
 
 
 def first_particles(

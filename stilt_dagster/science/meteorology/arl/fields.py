@@ -39,15 +39,33 @@ def read_records(
     MeteorologyError
         Naming the file and the record that is damaged, or what keeps the file from being read.
     """
-    nx, ny = header.grid.nx, header.grid.ny
-    rows = ny if n_rows is None or header.file.is_local else n_rows
-    length = RECORD_HEADER + rows * nx
-    groups = list(_side_by_side(wanted, length))
-    data = header.file.read([(group[0][1].position, group[-1][1].position + length) for group in groups])
+    ny = header.grid.ny
+    rows, groups = _requests(header, wanted, n_rows)
+    length = RECORD_HEADER + rows * header.grid.nx
+    data = header.file.read([_range(group, length) for group in groups])
     for group, block in zip(groups, data, strict=True):
         for step, record in group:
             start = record.position - group[0][1].position
             yield step, record, _checked(header, step, record, block[start : start + length], rows == ny)
+
+
+def count_bytes(header: Header, wanted: Sequence[tuple[Step, Record]], n_rows: int | None = None) -> int:
+    """Return how many bytes :func:`read_records` reads for the same, without reading them."""
+    rows, groups = _requests(header, wanted, n_rows)
+    length = RECORD_HEADER + rows * header.grid.nx
+    return sum(stop - start for start, stop in (_range(group, length) for group in groups))
+
+
+def _requests(
+    header: Header, wanted: Sequence[tuple[Step, Record]], n_rows: int | None
+) -> tuple[int, list[list[tuple[Step, Record]]]]:
+    """Return how many rows of a record are read, and the records that each request asks for."""
+    rows = header.grid.ny if n_rows is None or header.file.is_local else n_rows
+    return rows, list(_side_by_side(wanted, RECORD_HEADER + rows * header.grid.nx))
+
+
+def _range(group: Sequence[tuple[Step, Record]], length: int) -> tuple[int, int]:
+    return group[0][1].position, group[-1][1].position + length
 
 
 def _side_by_side(wanted: Sequence[tuple[Step, Record]], length: int) -> Iterator[list[tuple[Step, Record]]]:

@@ -15,7 +15,7 @@ from arlmet import Header as RecordHeader
 from arlmet.indexrecord import LvlInfo, VarInfo
 
 from stilt_dagster.science.errors import MeteorologyError
-from stilt_dagster.science.meteorology.arl.fields import read_records
+from stilt_dagster.science.meteorology.arl.fields import count_bytes, read_records
 from stilt_dagster.science.meteorology.arl.grids import Window, subset
 from stilt_dagster.science.meteorology.arl.index import INDEX_FIXED, RECORD_HEADER, Header, Record, Step
 from stilt_dagster.science.meteorology.arl.packing import Field, cut, repack, with_thousands
@@ -101,22 +101,40 @@ def require_one_grid(headers: Iterable[Header]) -> None:
             )
 
 
-#: A record, and what it holds.
-_Kept = tuple[Record, Field]
+def bytes_to_join(steps: Sequence[tuple[Header, list[pd.Timestamp]]], selection: Selection) -> int:
+    """Return how many bytes :func:`join` reads for the same, without reading them."""
+    total = 0
+    for header, times in steps:
+        total += count_bytes(header, _wanted(header, times, selection), _rows(selection))
+        if selection.window is None:
+            total += header.record_length * sum(step.time in times for step in header.steps)
+    return total
 
 
-def _groups(header: Header, times: Sequence[pd.Timestamp], selection: Selection) -> Iterator[tuple[Step, list[_Kept]]]:
-    """Yield what is kept of the steps of *times*: each field with the difference records right behind it."""
-    wanted = [
+def _wanted(header: Header, times: Sequence[pd.Timestamp], selection: Selection) -> list[tuple[Step, Record]]:
+    """Return the records that are kept of the steps of *times*, in the order of the file."""
+    return [
         (step, record)
         for step in header.steps
         if step.time in times
         for record in step.records(header.record_length)
         if record.level < selection.n_levels
     ]
-    n_rows = None if selection.window is None else selection.window[3]
+
+
+def _rows(selection: Selection) -> int | None:
+    """Return how many rows from the south are needed; None for all."""
+    return None if selection.window is None else selection.window[3]
+
+
+#: A record, and what it holds.
+_Kept = tuple[Record, Field]
+
+
+def _groups(header: Header, times: Sequence[pd.Timestamp], selection: Selection) -> Iterator[tuple[Step, list[_Kept]]]:
+    """Yield what is kept of the steps of *times*: each field with the difference records right behind it."""
     group: tuple[Step, list[_Kept]] | None = None
-    for step, record, field in read_records(header, wanted, n_rows):
+    for step, record, field in read_records(header, _wanted(header, times, selection), _rows(selection)):
         if group and record.variable.startswith("DIF") and record.level == group[1][0][0].level:
             group[1].append((record, field))
             continue

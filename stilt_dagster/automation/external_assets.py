@@ -1,0 +1,82 @@
+"""Sources and campaigns as assets of the UI, with how fresh they should be: what is not made by a run, but watched."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import dagster as dg
+
+from stilt_dagster.kubernetes.dagster_internals import DefinitionsLoadContext, DefinitionsLoadType
+from stilt_dagster.operations.campaigns.definition import Campaign, load_campaigns
+from stilt_dagster.operations.campaigns.events import campaign_key
+from stilt_dagster.operations.ingest.arrivals import source_key
+from stilt_dagster.operations.ingest.sources import Source, load_sources
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import UserError
+
+_LOG = logging.getLogger("stilt_dagster")
+
+
+def is_code_server() -> bool:
+    """Return whether a code server loads the code location; run pods and the command line read no store for it."""
+    context = DefinitionsLoadContext.get() if DefinitionsLoadContext.is_set() else None
+    return context is not None and context.load_type is DefinitionsLoadType.INITIALIZATION
+
+
+def external_assets(url: str) -> list[dg.AssetSpec]:
+    """Return an asset for each source and each campaign of a store, when a code server asks for the code location.
+
+    One that is not usable is left out, and said so.
+    """
+    if not is_code_server():
+        return []
+    try:
+        store = Store(url)
+        found = [*load_sources(store), *load_campaigns(store)]
+    except UserError as error:
+        _LOG.error("sources and campaigns are not shown: %s", error)
+        return []
+    specs = []
+    for item in found:
+        if isinstance(item, Source):
+            specs.append(source_asset(item))
+        elif isinstance(item, Campaign):
+            specs.append(campaign_asset(item))
+        else:
+            _LOG.error("a source or campaign is not shown: %s", item)
+    return specs
+
+
+def source_asset(source: Source) -> dg.AssetSpec:
+    """Return a source as an asset: each scan that handles granules is a materialization."""
+    return dg.AssetSpec(
+        source_key(source.name),
+        group_name="observations",
+        kinds={"satellite"},
+        description=f"Granules of {source.product} that land in {source.uri}; areas: {', '.join(source.areas)}.",
+        freshness_policy=_policy(source.fresh_within),
+    )
+
+
+def campaign_asset(campaign: Campaign) -> dg.AssetSpec:
+    """Return a campaign as an asset: it is materialized when scenes of it end."""
+    which = [*campaign.scenes, *(f"scenes of source {name}" for name in campaign.sources)]
+    days = "".join(f" {word} {day}" for word, day in (("from", campaign.first), ("to", campaign.last)) if day)
+    return dg.AssetSpec(
+        campaign_key(campaign.name),
+        group_name="products",
+        kinds={"campaign"},
+        description=(
+            f"Scenes that belong together: {', '.join(which)}{days}. Its runs carry the tag "
+            f"stilt/campaign={campaign.name}; the job run_campaign runs what is not done."
+        ),
+        freshness_policy=_policy(campaign.fresh_within),
+    )
+
+
+def _policy(hours: float | None) -> dg.FreshnessPolicy | None:
+    """Return the policy that fails after so many hours, and warns a quarter of them before."""
+    if hours is None:
+        return None
+    return dg.FreshnessPolicy.time_window(timedelta(hours=hours), timedelta(hours=0.75 * hours))

@@ -1,0 +1,75 @@
+"""What the CPU of this store's scenes was, over what was predicted of it: ``costs/calibration.json``, by machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.costs.spent import Spent, calibrate
+
+_FOLDER, _FILE = "costs", "calibration.json"
+
+#: Least CPU of a scene that says something of a machine, s.
+_LEAST_CPU = 20.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a scene's CPU was.
+
+    Attributes
+    ----------
+    cpu : float
+        CPU measured, over what was predicted.
+    scene, engine : str
+        Of which scene, and which build of hycs_std.
+    machine : str
+        Model of the CPU.
+    """
+
+    cpu: float
+    scene: str
+    engine: str
+    machine: str
+
+
+def read_calibration(store: Store) -> Measured | None:
+    """Return what is known of this machine, or else of the machine that finished a scene last; None if nothing is."""
+    known = _read(store)
+    return known.get(_machine()) or next(reversed(known.values()), None)
+
+
+def record_calibration(scene: StoredScene, spent: Spent) -> None:
+    """Keep what a finished scene took, for the plans of others; nothing of one that was too small to tell.
+
+    Two that are recorded at the same time lose one of them, which is no loss.
+    """
+    found = calibrate(scene.spec, spent, first=False)
+    if found is None or (spent.cpu_seconds or 0.0) < _LEAST_CPU:
+        return
+    machine = _machine()
+    known = {name: m for name, m in _read(scene.store).items() if name != machine}
+    known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
+    scene.store.folder(_FOLDER).write(_FILE, json.dumps({name: asdict(m) for name, m in known.items()}, indent=1))
+
+
+def _read(store: Store) -> dict[str, Measured]:
+    """Return what is kept, the last one last; nothing, if it is damaged."""
+    with suppress(ValueError, TypeError, AttributeError):
+        kept = {str(k): Measured(**v) for k, v in json.loads(store.folder(_FOLDER).read(_FILE) or "{}").items()}
+        if all(isinstance(m.cpu, float) and 0.05 < m.cpu < 20 for m in kept.values()):
+            return kept
+    return {}
+
+
+def _machine() -> str:
+    """Return the model of this machine's CPU."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.machine()

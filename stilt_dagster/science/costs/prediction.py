@@ -1,0 +1,170 @@
+"""What the receptors of a scene are expected to take: CPU, and bytes of each product.
+
+CPU is hycs_std's, which grows with particles and hours, and what is added to it by text, Parquet, gridding and NetCDF.
+Bytes of trajectories grow with rows, one a particle and minute; those of footprints and jacobian with the cells that
+are touched, on top of what a file has without any. Constants were measured on hycs_std v5.1.0, see *Cost* in
+docs/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stilt_dagster.science.batches import batch_size
+from stilt_dagster.science.scenes.receptors import SHARDS
+from stilt_dagster.science.scenes.spec import Scene
+
+#: CPU of a receptor, s: to start, of an hour of meteorology, of a particle-hour in hycs_std and in what reads it.
+_RECEPTOR_CPU, _HOUR_CPU, _PARTICLE_HOUR_CPU = 0.10, 0.004, 0.00225
+#: CPU of a pair of part files, s.
+_FILE_CPU = 0.05
+#: CPU of all else, s: Python, Dagster, the aggregate, the jacobian.
+_SCENE_CPU = 4.0
+
+#: Bytes of a particle and minute by night, what is added by day, where turbulence fills the columns; of 11 columns.
+#: Particles are in turbulence up to some height, m.
+_ROW_BYTES, _ROW_BYTES_BY_DAY, _COLUMNS, _MIXED = 7.4, 2.6, 11, 1500.0
+_TRAJECTORY_FILE = 8_000
+
+#: Bytes of a cell that is not zero, twice in a footprint file, and of a file and a receptor without any.
+_FOOTPRINT_ENTRY, _JACOBIAN_ENTRY = 9.0, 3.4
+_FOOTPRINT_FILE, _JACOBIAN_FILE, _RECEPTOR_BYTES, _AXIS = 38_000, 39_000, 250, 24
+
+_KM_A_DEGREE = 111.2
+
+#: Wind near the ground, km an hour; spread of particles after an hour by day and by night, km; share of particles that
+#: are low enough to feel the surface.
+_WIND, _SPREAD, _LOW = 18.0, (0.5, 2.0), (0.05, 0.4)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, over what was predicted.
+
+    Attributes
+    ----------
+    cpu, rows, entries : float
+        Of CPU, of the bytes of particle rows, of the footprints' cells that are not zero.
+    """
+
+    cpu: float = 1.0
+    rows: float = 1.0
+    entries: float = 1.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a scene, or some of its parts, is expected to take.
+
+    Attributes
+    ----------
+    files : int
+        Part files of trajectories, and as many of footprints.
+    cpu_seconds, scene_cpu_seconds : float
+        CPU of simulating and gridding, and of all else once a scene, s.
+    trajectories, footprints, jacobian : float
+        Bytes of each product.
+    entries : float
+        Cells of the footprints that are not zero.
+    """
+
+    files: int
+    cpu_seconds: float
+    scene_cpu_seconds: float
+    trajectories: float
+    footprints: float
+    jacobian: float
+    entries: float
+
+
+def count_files(scene: Scene) -> int:
+    """Return how many part files a scene's trajectories are."""
+    size, shards = batch_size(scene), scene.receptor_list.shards
+    return sum(-(-shards.count(shard) // size) for shard in SHARDS)
+
+
+def predict(
+    scene: Scene, calibration: Calibration = Calibration(), *, receptors: int | None = None, files: int | None = None
+) -> Prediction:
+    """Return what a scene is expected to take.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene, with its receptors.
+    calibration : Calibration
+        What was measured of others.
+    receptors, files : int, optional
+        Of some part files of it; of all by default.
+    """
+    n = len(scene.receptor_list) if receptors is None else receptors
+    files = count_files(scene) if files is None else files
+    transport, grid = scene.transport, scene.footprint.grid
+    hours = abs(transport.n_hours)
+    day = _share_of_day(scene)
+    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours + _PARTICLE_HOUR_CPU * transport.numpar * hours) + files * _FILE_CPU
+    mixed = min(1.0, _MIXED / max(float(scene.receptor_list.height.max()), 1.0))
+    row = (_ROW_BYTES + _ROW_BYTES_BY_DAY * day * mixed) * len(transport.varsiwant) / _COLUMNS
+    entries = n * entries_of_receptor(scene, day) * calibration.entries
+    axes = _AXIS * (grid.nx + grid.ny)
+    return Prediction(
+        files=files,
+        cpu_seconds=cpu * calibration.cpu,
+        scene_cpu_seconds=_SCENE_CPU * calibration.cpu,
+        trajectories=n * transport.numpar * hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
+        footprints=entries * _FOOTPRINT_ENTRY + files * (_FOOTPRINT_FILE + axes) + n * _RECEPTOR_BYTES,
+        jacobian=entries * _JACOBIAN_ENTRY + _JACOBIAN_FILE + axes + 8 * grid.nx * grid.ny + n * _RECEPTOR_BYTES,
+        entries=entries,
+    )
+
+
+def entries_of_receptor(scene: Scene, day: float) -> float:
+    """Return how many cells of a receptor's footprint are expected not to be zero, over all layers.
+
+    In each hour a plume of the particles' spread moves on with the wind; a cell of it is touched with the probability
+    that one of the minutes of low particles falls within a kernel of it. What has left the grid touches none.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    day : float
+        Share of the run that is by day.
+    """
+    footprint, transport = scene.footprint, scene.transport
+    grid = footprint.grid
+    lon, lat = scene.receptor_list.longitude.mean(), scene.receptor_list.latitude.mean()
+    cosine = float(np.cos(np.radians(lat)))
+    x0, x1, y0, y1 = grid.extent
+    if grid.is_longlat:
+        x, y, unit_x, unit_y = x0 + (lon - x0) % 360, lat, _KM_A_DEGREE * cosine, _KM_A_DEGREE
+    else:
+        x, y = grid.transformer.transform(lon, lat)
+        unit_x = unit_y = 0.001
+    across = max(abs(x - x0) * unit_x, abs(x1 - x) * unit_x, abs(y - y0) * unit_y, abs(y1 - y) * unit_y)
+    age = np.arange(abs(transport.n_hours)) + 0.5
+    low, spread = (a + day * (b - a) for a, b in (_LOW, _SPREAD))
+    sigma = spread * age**0.8
+    # The kernel of R STILT's rule, degrees, in cells a side.
+    deviation = 0.06 * footprint.smooth_factor * (2 * (sigma / _KM_A_DEGREE) ** 2) ** 0.25 * np.sqrt(age / 24)
+    width = 3 * deviation * _KM_A_DEGREE / (cosine if grid.is_longlat else 1.0)
+    dx, dy = grid.xres * unit_x, grid.yres * unit_y
+    kernel = (1 + 2 * np.floor(width / dx)) * (1 + 2 * np.floor(width / dy))
+    plume = np.maximum((_WIND + 4 * sigma + 2 * width) * (4 * sigma + 2 * width) / (dx * dy), 1.0)
+    touched = np.minimum(plume * -np.expm1(-60 * transport.numpar * low * kernel / plume), grid.nx * grid.ny)
+    inside = np.clip((across - _WIND * (age - 0.5)) / _WIND, 0.0, 1.0)
+    total = float((touched * inside).sum())
+    return min(0.6 * total, grid.nx * grid.ny) if footprint.time_integrate else total
+
+
+def _share_of_day(scene: Scene) -> float:
+    """Return the share of a run's hours at which the sun is up over the receptors."""
+    receptors = scene.receptor_list
+    lat, lon = np.radians(receptors.latitude.mean()), float(receptors.longitude.mean())
+    hours = receptors.minutes.mean() / 60 - np.arange(abs(scene.transport.n_hours)) - 0.5
+    declination = np.radians(-23.44) * np.cos(2 * np.pi * (hours / 24 % 365.25 + 10) / 365.25)
+    angle = np.radians(15 * (hours % 24 - 12) + lon)
+    height = np.sin(lat) * np.sin(declination) + np.cos(lat) * np.cos(declination) * np.cos(angle)
+    return float((height > 0).mean())
