@@ -122,6 +122,13 @@ def test_the_workspace_loads_as_dagster_loads_it(project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_granule_that_cannot_be_written_is_said_in_one_line(project: Project) -> None:
+    taken = project.path / "taken"
+    taken.write_text("a file")
+    assert "name a directory with room" in project.error("demo", "--granule", taken / "example")
+    assert taken.read_text() == "a file"
+
+
 @pytest.mark.slow
 def test_the_demo_runs_whole_and_again_does_nothing(tmp_path: Path, meteorology: Path) -> None:
     project = Project(tmp_path, meteorology)
