@@ -60,7 +60,7 @@ def plan(
 
 
 def status_with_plan(status: Status, scene: StoredScene) -> dict[str, Any]:
-    """Return how far a scene is, with its plan and what it took, as plain data; no plan if the prices are not usable."""
+    """Return how far a scene is, with its plan and what it took; no plan where the price table is not usable."""
     from stilt_dagster.operations.plan import concurrency_of, plan_stored
     from stilt_dagster.science.costs.prices import PriceError
 
