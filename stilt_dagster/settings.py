@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "STILT_CACHE_GB": "How many of them, GB; 0 keeps none. Default: `10`.",
     "STILT_AUTOMATION": "`on`: sensors and schedules run from the start. Default: a person turns them on in the UI.",
     "STILT_DOMAINS": "A directory of domains a deployment brings, besides those of the store. Default: none.",
-    "STILT_ALERTS": "Where alerts go besides the log: Apprise URLs apart by blanks, with secrets. Default: nowhere.",
+    "STILT_ALERTS": "Where alerts go besides the log: Apprise URLs apart by blanks. Default: nowhere.",
     "STILT_UI_URL": "Where people open the UI, for links in alerts. Default: no links.",
     "STILT_DOCS_URL": "Where this documentation is served, for links in the UI. Default: files are named instead.",
     "AWS_ENDPOINT_URL": "Where S3's buckets are, such as a MinIO server. Default: AWS.",

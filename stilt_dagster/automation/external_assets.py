@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from stilt_dagster.assets.metadata.definition import OWNERS
 from stilt_dagster.kubernetes.dagster_internals import DefinitionsLoadContext, DefinitionsLoadType
 from stilt_dagster.operations.campaigns.definition import Campaign, load_campaigns
 from stilt_dagster.operations.campaigns.events import campaign_key
@@ -14,6 +15,7 @@ from stilt_dagster.operations.ingest.arrivals import source_key
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.settings import docs_page
 
 _LOG = logging.getLogger("stilt_dagster")
 
@@ -53,8 +55,13 @@ def source_asset(source: Source) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(source.name),
         group_name="observations",
+        owners=OWNERS,
+        tags={"stilt/stage": "observations"},
         kinds={"satellite"},
-        description=f"Granules of {source.product} that land in {source.uri}; areas: {', '.join(source.areas)}.",
+        description=(
+            f"Granules of {source.product} that land in {source.uri}; areas: {', '.join(source.areas)}.\n\n"
+            f"See {docs_page('how-to/retrievals', 'Sources')}"
+        ),
         freshness_policy=_policy(source.fresh_within),
     )
 
@@ -66,10 +73,13 @@ def campaign_asset(campaign: Campaign) -> dg.AssetSpec:
     return dg.AssetSpec(
         campaign_key(campaign.name),
         group_name="products",
+        owners=OWNERS,
+        tags={"stilt/stage": "products"},
         kinds={"campaign"},
         description=(
             f"Scenes that belong together: {', '.join(which)}{days}. Its runs carry the tag "
-            f"stilt/campaign={campaign.name}; the job run_campaign runs what is not done."
+            f"stilt/campaign={campaign.name}; the job run_campaign runs what is not done.\n\n"
+            f"See {docs_page('how-to/campaigns', 'On a cluster, and in the UI')}"
         ),
         freshness_policy=_policy(campaign.fresh_within),
     )

@@ -49,7 +49,8 @@ def add(
         if as_json:
             typer.echo(json.dumps({"campaign": campaign.name, "scenes": count, "new": new}))
         else:
-            typer.echo(f"{campaign.name}: {'added' if new else 'already there'}, {count} registered scenes")
+            registered = f"{count} registered scene{'' if count == 1 else 's'}"
+            typer.echo(f"{campaign.name}: {'added' if new else 'already there'}, {registered}")
 
 
 @app.command("list")
@@ -74,7 +75,7 @@ def list_campaigns(as_json: AsJson = False) -> None:
             typer.echo(json.dumps(rows))
         else:
             for row in rows:
-                typer.echo(f"{row['campaign']}\t{row['scenes']} scenes")
+                typer.echo(f"{row['campaign']}\t{_scenes(row['scenes'])}")
             if not (rows or bad):
                 typer.echo("no campaigns yet: add one with `stilt-dagster campaign add FILE`", err=True)
     if bad:
@@ -101,7 +102,7 @@ def _print_progress(found: Progress) -> None:
     console = output()
     counts, receptors, cost = found.counts, found.receptors, found.cost
     console.print(
-        f"[bold]{found.campaign}[/]: {len(found.scenes)} scenes: "
+        f"[bold]{found.campaign}[/]: {_scenes(len(found.scenes))}: "
         + ", ".join(f"{counts[state]} {state}" for state in counts),
         soft_wrap=True,
     )
@@ -144,7 +145,7 @@ def plan(name: Name, as_json: AsJson = False) -> None:
         else:
             figures = found.planned
             console = output()
-            console.print(f"[bold]{campaign.name}[/]: {len(scenes)} scenes, {figures.receptors} receptors")
+            console.print(f"[bold]{campaign.name}[/]: {_scenes(len(scenes))}, {figures.receptors} receptors")
             table = Table(box=None, pad_edge=False, show_header=False)
             rows = {
                 "particle-hours": f"{figures.particle_hours:,}",
@@ -194,7 +195,7 @@ def run(
             else:
                 for scene in due:
                     typer.echo(scene)
-                to_stderr(f"{len(due)} scenes" + (" launched" if launch and not dry_run else " would run"))
+                to_stderr(_scenes(len(due)) + (" launched" if launch and not dry_run else " would run"))
             return
         result = run_campaign(
             instance, store, campaign, due, engine, lambda: _definitions(workers), no_output if as_json else to_stderr
@@ -203,7 +204,7 @@ def run(
             failures = [{"scene": scene, "reason": reason} for scene, reason in result.failed.items()]
             typer.echo(json.dumps({"campaign": name, "done": result.done, "failures": failures}))
         else:
-            typer.echo(f"{name}: {len(result.done)} scenes done, {len(result.failed)} failed")
+            typer.echo(f"{name}: {_scenes(len(result.done))} done, {len(result.failed)} failed")
     if result.failed:
         raise typer.Exit(FAILED)
 
@@ -216,6 +217,10 @@ def delete(name: Name, as_json: AsJson = False) -> None:
 
         delete_campaign(open_store(), name)
         typer.echo(json.dumps({"campaign": name}) if as_json else f"{name}: deleted; its scenes stay")
+
+
+def _scenes(count: int) -> str:
+    return f"{count} scene{'' if count == 1 else 's'}"
 
 
 def _engine() -> str:

@@ -9,6 +9,7 @@ from generate import commands, environment, files, metadata, models, python
 SECTIONS: dict[str, Callable[[], str]] = {
     "scene fields": models.scene_fields,
     "source fields": models.source_fields,
+    "campaign fields": models.campaign_fields,
     "mapping fields": models.mapping_fields,
     "commands": commands.commands,
     "environment": environment.environment,

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from generate.tables import code, table
+from stilt_dagster.operations.campaigns.definition import Campaign
 from stilt_dagster.operations.ingest.sources import Source
 from stilt_dagster.operations.registration.schema import scene_schema
 from stilt_dagster.retrievals.table import Table
@@ -43,6 +44,11 @@ def scene_fields() -> str:
 def source_fields() -> str:
     """Return every field of a source of retrievals."""
     return _of(Source)
+
+
+def campaign_fields() -> str:
+    """Return every field of a campaign."""
+    return _of(Campaign)
 
 
 def mapping_fields() -> str:

@@ -107,7 +107,7 @@ class Records:
         inputs = (
             self._numbers[asset].get(key, 0)
             for asset in ASSETS
-            if asset != "jacobian"
+            if asset not in ("jacobian", "report")
             for key in partition_keys(asset, scene)
         )
         return max(inputs) < self._numbers["jacobian"].get(scene, 0)
@@ -135,7 +135,9 @@ class Records:
             scene = scene_of_run(run)
             if scene in self._scenes:
                 assets = coverage(run).assets or dict(RUNS).get(run.job_name, ())
-                ended = record.end_time or record.update_timestamp.timestamp()
+                # One that never started has no end; the time of its last change may be cut to seconds.
+                changed = max(record.create_timestamp, record.update_timestamp).timestamp()
+                ended = record.end_time or changed
                 yield Failed(run.run_id, scene, assets, ended)
 
     def _latest(self, asset: str, kind: dg.DagsterEventType) -> Mapping[str, int]:

@@ -1,0 +1,279 @@
+"""A campaign of 1,000 finished scenes: what its commands take, and every GraphQL query of the UI's pages.
+
+    python -m benchmarks.campaigns
+    python -m benchmarks.campaigns --scenes 100 --keep /tmp/campaign
+
+Nothing is simulated: what a run of a scene leaves in Dagster is recorded here, registrations, materializations of 16
+shards with their metadata and pictures, evaluations of every check, and runs with their tags. The pages are opened in
+headless Chromium, through a proxy that measures what they ask the webserver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy
+import yaml
+
+from stilt_dagster.definitions import build_defs
+from stilt_dagster.kubernetes.dagster_internals import DATA_VERSION_TAG
+from stilt_dagster.kubernetes.run_coverage import load_of
+from stilt_dagster.operations.registration.register import register_scene
+from stilt_dagster.operations.run import RUNS
+from stilt_dagster.partitions import partition_keys, scene_range
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science import versions
+from stilt_dagster.science.pystilt import engine_version, find_hycs_std
+from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster_tests.conftest import ROOT, SCENE
+
+CAMPAIGN = "summer"
+
+#: The pages, by what people call them; {} is a scene.
+PAGES = {
+    "catalog": "/assets",
+    "asset graph": "/asset-groups",
+    "asset overview": "/assets/jacobian",
+    "asset partitions": "/assets/jacobian?view=partitions&partition={}",
+    "partitions of shards": "/assets/footprints?view=partitions&partition={}%7C07",
+    "asset plots": "/assets/jacobian?view=plots",
+    "asset checks": "/assets/jacobian?view=checks",
+    "campaign": f"/assets/campaigns/{CAMPAIGN}",
+    "runs of the campaign": f"/runs?q[0]=tag:stilt/campaign={CAMPAIGN}",
+    "failed runs": "/runs?q[0]=status:FAILURE",
+    "automation": "/automation",
+}
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _without_waiting_for_the_disk(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+def record(instance: dg.DagsterInstance, store: Store, count: int) -> list[str]:
+    """Register scenes, and record what finished runs of them leave; of every fiftieth a run that failed."""
+    defs, engine = build_defs(), engine_version(find_hycs_std())
+    graph = defs.resolve_asset_graph()
+    checks = sorted(graph.asset_check_keys, key=str)
+    chance = random.Random(1)
+    picture = f"![picture](data:image/png;base64,{base64.b64encode(chance.randbytes(30_000)).decode()})"
+    names = []
+    for k in range(count):
+        spec = {**SCENE, "name": f"slc{k:04d}", "meteorology": {"source": "hrrr"}}
+        scene = make_scene(spec, "a benchmark")
+        register_scene(instance, store, scene)
+        names.append(scene.id)
+        is_failed = k % 50 == 49
+        for asset, version in _versions(scene, engine).items():
+            if is_failed and asset not in ("receptors", "meteorology_aggregate"):
+                break
+            for key in partition_keys(asset, scene.id):
+                shown = asset == "jacobian" or key.endswith("15")
+                instance.report_runless_asset_event(_materialization(asset, key, version, picture if shown else ""))
+        for check in checks if not is_failed else ():
+            instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(check.asset_key, check.name, passed=True, metadata={"failed": 0}),
+            )
+        tags = {**load_of(instance, scene.id)[1], "stilt/scene": scene.id, "stilt/campaign": CAMPAIGN}
+        for job, assets in RUNS[: 2 if is_failed else 3]:
+            where = scene_range(scene.id) if job == "simulate" else {"dagster/partition": scene.id}
+            failed = is_failed and job == "simulate"
+            instance.add_run(
+                dg.DagsterRun(
+                    job,
+                    status=dg.DagsterRunStatus.FAILURE if failed else dg.DagsterRunStatus.SUCCESS,
+                    tags={**tags, **where, "stilt/asset": ",".join(assets)},
+                    asset_selection=frozenset(dg.AssetKey(asset) for asset in assets),
+                )
+            )
+    return names
+
+
+def _versions(scene: Scene, engine: str) -> dict[str, str]:
+    trajectories = versions.trajectories_version(scene, "0" * 32, engine)
+    footprints = versions.footprints_version(scene, trajectories)
+    return {
+        "receptors": versions.receptors_version(scene),
+        "meteorology_aggregate": versions.meteorology_version(versions.meteorology_key(scene), "0" * 32),
+        "trajectories": trajectories,
+        "footprints": footprints,
+        "jacobian": versions.jacobian_version(scene, footprints),
+    }
+
+
+def _materialization(asset: str, key: str, version: str, picture: str) -> dg.AssetMaterialization:
+    numbers = ("receptors", "receptors_ok", "receptors_empty", "receptors_failed", "cpu_seconds", "files", "bytes")
+    metadata = {f"stilt/{name}": 9 if name != "receptors_failed" else 0 for name in numbers}
+    shown = {"stilt/picture": dg.MetadataValue.md(picture)} if picture else {}
+    return dg.AssetMaterialization(
+        asset, partition=key, metadata={**metadata, **shown}, tags={DATA_VERSION_TAG: version}
+    )
+
+
+class Proxy(ThreadingHTTPServer):
+    """Hands requests on to a webserver, and keeps how long each GraphQL query took."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a browser that is done closes what it still waits for."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = target
+        self.took: list[tuple[str, float]] = []
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_GET(self) -> None:
+        self._hand_on(None)
+
+    def do_POST(self) -> None:
+        self._hand_on(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def _hand_on(self, body: bytes | None) -> None:
+        if "upgrade" in self.headers.get("Connection", "").lower():
+            self.send_error(501)
+            return
+        kept = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept", "idempotency-key")}
+        start = time.perf_counter()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.server.target + self.path, body, kept)) as answer:
+                data, status, kind = answer.read(), answer.status, answer.headers.get("Content-Type", "")
+        except urllib.error.HTTPError as error:
+            data, status, kind = error.read(), error.code, error.headers.get("Content-Type", "")
+        if body is not None and self.path.startswith("/graphql"):
+            name = str(json.loads(body).get("operationName"))
+            self.server.took.append((name, time.perf_counter() - start))
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def webserver(home: Path, store: Path) -> Iterator[Proxy]:
+    """Give a proxy of a running webserver."""
+    env = {**os.environ, "DAGSTER_HOME": str(home), "STILT_STORE": str(store), "PYTHONWARNINGS": "ignore"}
+    port = "39017"
+    command = [
+        sys.executable,
+        "-m",
+        "dagster_webserver",
+        "-w",
+        str(ROOT / "workspace.yaml"),
+        "-h",
+        "127.0.0.1",
+        "-p",
+        port,
+    ]
+    with (home / "webserver.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            target = f"http://127.0.0.1:{port}"
+            while True:
+                try:
+                    urllib.request.urlopen(f"{target}/server_info").read()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            proxy = Proxy(target)
+            threading.Thread(target=proxy.serve_forever, daemon=True).start()
+            yield proxy
+            proxy.shutdown()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def open_page(url: str, directory: Path) -> None:
+    """Open a page in headless Chromium, and stay for some seconds of its own time."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"]
+    command = [browser, *options, f"--user-data-dir={directory}", "--virtual-time-budget=15000", "--dump-dom", url]
+    subprocess.run(command, capture_output=True, timeout=180, check=True)
+
+
+def main() -> None:
+    """Record, and print what commands and pages take."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--keep", type=Path, help="a directory to record in, or where a campaign is recorded already")
+    options = parser.parse_args()
+    directory = options.keep or Path(tempfile.mkdtemp(prefix="stilt-campaign-"))
+    home, store = directory / "home", Store(str(directory / "store"))
+    try:
+        if not home.exists():
+            home.mkdir(parents=True)
+            (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+            start = time.monotonic()
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                record(instance, store, options.scenes)
+            store.folder("campaigns").write(f"{CAMPAIGN}.yaml", yaml.safe_dump({"scenes": ["slc*"]}))
+            print(f"{options.scenes} scenes recorded in {time.monotonic() - start:.0f} s")
+        commands(home, Path(store.root))
+        pages(home, Path(store.root), store.scenes()[0])
+    finally:
+        if options.keep is None:
+            shutil.rmtree(directory)
+
+
+def commands(home: Path, store: Path) -> None:
+    """Print what each command takes."""
+    env = {**os.environ, "DAGSTER_HOME": str(home), "STILT_STORE": str(store), "PYTHONWARNINGS": "ignore"}
+    for command in (["list"], ["status", CAMPAIGN], ["plan", CAMPAIGN], ["run", CAMPAIGN, "--dry-run"]):
+        start, before = time.monotonic(), os.times()
+        args = [sys.executable, "-m", "stilt_dagster.cli", "campaign", *command]
+        done = subprocess.run(args, env=env, capture_output=True, text=True, check=True)
+        after = os.times()
+        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        print(f"campaign {' '.join(command):24} {time.monotonic() - start:6.2f} s, CPU {cpu:5.2f} s")
+        if command[0] == "status":
+            print("   " + done.stdout.splitlines()[0])
+
+
+def pages(home: Path, store: Path, scene: str) -> None:
+    """Print, page by page, how many queries it asks, and the slowest of them."""
+    with webserver(home, store) as proxy, tempfile.TemporaryDirectory() as profile:
+        open_page(proxy.url, Path(profile))  # what is asked once
+        for name, page in PAGES.items():
+            proxy.took.clear()
+            open_page(proxy.url + page.format(scene), Path(profile))
+            slowest = sorted(proxy.took, key=lambda item: -item[1])[:2]
+            told = ", ".join(f"{operation} {seconds:.2f} s" for operation, seconds in slowest)
+            print(f"{name:22} {len(proxy.took):3} queries; {told}")
+
+
+if __name__ == "__main__":
+    main()
