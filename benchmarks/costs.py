@@ -1,4 +1,4 @@
-"""What scenes were planned to take, and took; prints the table of docs/measurements.md, *Cost*.
+"""What scenes were planned to take, and took; prints the table of docs/explanation/measurements.md, *Cost*.
 
     python -m benchmarks.costs
 

@@ -120,7 +120,7 @@ class Plan:
     calibrated: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, see docs/costs.md."""
+        """Return it as plain data, see docs/how-to/costs.md."""
         data = {"scene": self.scene, **self.planned.to_dict(), "calibrated": self.calibrated}
         return data if self.actual is None else {**data, "actual": self.actual.to_dict()}
 

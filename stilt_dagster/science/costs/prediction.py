@@ -3,7 +3,8 @@
 CPU is hycs_std's, which grows with particles and hours, and what is added to it by text, Parquet, gridding and NetCDF.
 Bytes of trajectories grow with rows, one a particle and minute; those of footprints and jacobian with the cells that
 are touched, on top of what a file has without any. Constants were measured on hycs_std v5.1.0, see *Cost* in
-docs/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was measured.
+docs/explanation/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was
+measured.
 """
 
 from __future__ import annotations
