@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster cluster image check docs dev install lock benchmark clean infra deploy rollback
+.PHONY: help demo test test-fast test-cluster cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -71,6 +71,9 @@ docs: install ## Build the documentation's site, strictly and without a network,
 
 benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 	$(BIN)/python benchmarks/scene.py
+
+screenshots: install ## Take the pictures of the UI in docs/images anew (Chromium).
+	$(BIN)/python docs/site/take_screenshots.py
 
 LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate
 IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28

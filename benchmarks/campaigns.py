@@ -5,18 +5,20 @@
 
 Nothing is simulated: what a run of a scene leaves in Dagster is recorded here, registrations, materializations of 16
 shards with their metadata and pictures, evaluations of every check, and runs with their tags. The pages are opened in
-headless Chromium, through a proxy that measures what they ask the webserver.
+headless Chromium, through a proxy that keeps what they ask; each query is then asked again, alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import datetime as dt
 import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import sqlalchemy
 import yaml
 
 from stilt_dagster.definitions import build_defs
@@ -52,7 +54,6 @@ CAMPAIGN = "summer"
 #: The pages, by what people call them; {} is a scene.
 PAGES = {
     "catalog": "/assets",
-    "asset graph": "/asset-groups",
     "asset overview": "/assets/jacobian",
     "asset partitions": "/assets/jacobian?view=partitions&partition={}",
     "partitions of shards": "/assets/footprints?view=partitions&partition={}%7C07",
@@ -61,52 +62,92 @@ PAGES = {
     "campaign": f"/assets/campaigns/{CAMPAIGN}",
     "runs of the campaign": f"/runs?q[0]=tag:stilt/campaign={CAMPAIGN}",
     "failed runs": "/runs?q[0]=status:FAILURE",
-    "automation": "/automation",
 }
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
-def _without_waiting_for_the_disk(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
-
-
-def record(instance: dg.DagsterInstance, store: Store, count: int) -> list[str]:
-    """Register scenes, and record what finished runs of them leave; of every fiftieth a run that failed."""
+def record(instance: dg.DagsterInstance, store: Store, name: str, *, is_failed: bool) -> str:
+    """Register a scene, and record what finished runs of it leave, or one that failed; return its id."""
     defs, engine = build_defs(), engine_version(find_hycs_std())
-    graph = defs.resolve_asset_graph()
-    checks = sorted(graph.asset_check_keys, key=str)
-    chance = random.Random(1)
-    picture = f"![picture](data:image/png;base64,{base64.b64encode(chance.randbytes(30_000)).decode()})"
-    names = []
-    for k in range(count):
-        spec = {**SCENE, "name": f"slc{k:04d}", "meteorology": {"source": "hrrr"}}
-        scene = make_scene(spec, "a benchmark")
-        register_scene(instance, store, scene)
-        names.append(scene.id)
-        is_failed = k % 50 == 49
-        for asset, version in _versions(scene, engine).items():
-            if is_failed and asset not in ("receptors", "meteorology_aggregate"):
-                break
-            for key in partition_keys(asset, scene.id):
-                shown = asset == "jacobian" or key.endswith("15")
-                instance.report_runless_asset_event(_materialization(asset, key, version, picture if shown else ""))
-        for check in checks if not is_failed else ():
-            instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(check.asset_key, check.name, passed=True, metadata={"failed": 0}),
+    picture = f"![picture](data:image/png;base64,{base64.b64encode(random.Random(1).randbytes(30_000)).decode()})"
+    scene = make_scene({**SCENE, "name": name, "meteorology": {"source": "hrrr"}}, "a benchmark")
+    register_scene(instance, store, scene)
+    for asset, version in _versions(scene, engine).items():
+        if is_failed and asset not in ("receptors", "meteorology_aggregate"):
+            break
+        for key in partition_keys(asset, scene.id):
+            shown = picture if asset == "jacobian" or key.endswith("15") else ""
+            instance.report_runless_asset_event(_materialization(asset, key, version, shown))
+    for check in sorted(defs.resolve_asset_graph().asset_check_keys, key=str) if not is_failed else ():
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                check.asset_key, check.name, passed=True, metadata={"failed": 0}, partition=scene.id
             )
-        tags = {**load_of(instance, scene.id)[1], "stilt/scene": scene.id, "stilt/campaign": CAMPAIGN}
-        for job, assets in RUNS[: 2 if is_failed else 3]:
-            where = scene_range(scene.id) if job == "simulate" else {"dagster/partition": scene.id}
-            failed = is_failed and job == "simulate"
-            instance.add_run(
-                dg.DagsterRun(
-                    job,
-                    status=dg.DagsterRunStatus.FAILURE if failed else dg.DagsterRunStatus.SUCCESS,
-                    tags={**tags, **where, "stilt/asset": ",".join(assets)},
-                    asset_selection=frozenset(dg.AssetKey(asset) for asset in assets),
-                )
+        )
+    tags = {**load_of(instance, scene.id)[1], "stilt/scene": scene.id, "stilt/campaign": CAMPAIGN}
+    for job, assets in RUNS[: 2 if is_failed else 3]:
+        where = scene_range(scene.id) if job == "simulate" else {"dagster/partition": scene.id}
+        failed = is_failed and job == "simulate"
+        instance.add_run(
+            dg.DagsterRun(
+                job,
+                status=dg.DagsterRunStatus.FAILURE if failed else dg.DagsterRunStatus.SUCCESS,
+                tags={**tags, **where, "stilt/asset": ",".join(assets)},
+                asset_selection=frozenset(dg.AssetKey(asset) for asset in assets),
             )
-    return names
+        )
+    return scene.id
+
+
+def multiply(home: Path, store: Path, scene: str, copies: list[str]) -> None:
+    """Record the same of other scenes, row by row, as SQLite keeps it: a thousand take Dagster half an hour."""
+    spec = (store / "scenes" / f"{scene}.json").read_text()
+    history = home / "history"
+    with sqlite3.connect(history / "runs/index.db") as log, sqlite3.connect(history / "runs.db") as runs:
+        events = _rows(log, "event_logs", "partition = ?1 or partition like ?1 || '|%'", scene)
+        tags = {row["id"]: _rows(log, "asset_event_tags", "event_id = ?1", row["id"]) for row in events}
+        checks = _rows(log, "asset_check_executions", "partition = ?1", scene)
+        made = _rows(runs, "runs", "run_id in (select run_id from run_tags where value = ?1)", scene)
+        run_tags = {row["run_id"]: _rows(runs, "run_tags", "run_id = ?1", row["run_id"]) for row in made}
+        for copy in copies:
+            (store / "scenes" / f"{copy}.json").write_text(spec.replace(scene.split("-")[0], copy.split("-")[0]))
+            log.execute("insert into dynamic_partitions (partitions_def_name, partition) values ('scenes', ?)", (copy,))
+            for event in events:
+                number = _insert(log, "event_logs", event, {scene: copy})
+                for tag in tags[event["id"]]:
+                    _insert(log, "asset_event_tags", {**tag, "event_id": number}, {scene: copy})
+            for check in checks:
+                _insert(log, "asset_check_executions", check, {scene: copy})
+            for run in made:
+                renamed = {scene: copy, run["run_id"]: str(uuid.uuid4())}
+                ended = time.time() - random.uniform(0, 30) * 86_400  # or a page of the last hour had all of them
+                if run["status"] == "FAILURE":
+                    ended = time.time()  # after its scene was registered
+                text = dt.datetime.fromtimestamp(ended, dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+                times = {
+                    "create_timestamp": text,
+                    "update_timestamp": text,
+                    "start_time": ended - 60,
+                    "end_time": ended,
+                }
+                _insert(runs, "runs", {**run, **times}, renamed)
+                for tag in run_tags[run["run_id"]]:
+                    _insert(runs, "run_tags", tag, renamed)
+
+
+def _rows(database: sqlite3.Connection, table: str, where: str, value: object) -> list[dict[str, Any]]:
+    cursor = database.execute(f"select * from {table} where {where} order by id", (value,))
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _insert(database: sqlite3.Connection, table: str, row: dict[str, Any], renamed: dict[str, str]) -> int:
+    """Insert a row under the next id, with names replaced in its texts; return the id."""
+    row = {name: value for name, value in row.items() if name != "id"}
+    for old, new in renamed.items():
+        row = {name: value.replace(old, new) if isinstance(value, str) else value for name, value in row.items()}
+    names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
+    query = f"insert into {table} ({names}) values ({marks})"
+    return int(database.execute(query, tuple(row.values())).lastrowid or 0)
 
 
 def _versions(scene: Scene, engine: str) -> dict[str, str]:
@@ -131,7 +172,7 @@ def _materialization(asset: str, key: str, version: str, picture: str) -> dg.Ass
 
 
 class Proxy(ThreadingHTTPServer):
-    """Hands requests on to a webserver, and keeps how long each GraphQL query took."""
+    """Hands requests on to a webserver, and keeps the GraphQL queries."""
 
     daemon_threads = True
 
@@ -141,7 +182,8 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = target
-        self.took: list[tuple[str, float]] = []
+        self.asked: list[bytes] = []
+        self.open = 0
 
     @property
     def url(self) -> str:
@@ -163,15 +205,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(501)
             return
         kept = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept", "idempotency-key")}
-        start = time.perf_counter()
+        self.server.open += 1
         try:
             with urllib.request.urlopen(urllib.request.Request(self.server.target + self.path, body, kept)) as answer:
                 data, status, kind = answer.read(), answer.status, answer.headers.get("Content-Type", "")
         except urllib.error.HTTPError as error:
             data, status, kind = error.read(), error.code, error.headers.get("Content-Type", "")
+        finally:
+            self.server.open -= 1
         if body is not None and self.path.startswith("/graphql"):
-            name = str(json.loads(body).get("operationName"))
-            self.server.took.append((name, time.perf_counter() - start))
+            self.server.asked.append(body)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
@@ -217,12 +260,32 @@ def webserver(home: Path, store: Path) -> Iterator[Proxy]:
             process.wait()
 
 
-def open_page(url: str, directory: Path) -> None:
-    """Open a page in headless Chromium, and stay for some seconds of its own time."""
+def open_page(proxy: Proxy, page: str, directory: Path) -> list[bytes]:
+    """Open a page in headless Chromium until it asks nothing for a while; return its queries."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"]
-    command = [browser, *options, f"--user-data-dir={directory}", "--virtual-time-budget=15000", "--dump-dom", url]
-    subprocess.run(command, capture_output=True, timeout=180, check=True)
+    command = [browser, *options, f"--user-data-dir={directory}", "--remote-debugging-port=0", proxy.url + page]
+    proxy.asked.clear()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            before = len(proxy.asked)
+            time.sleep(5)
+            if before and (len(proxy.asked) == before or before > 60) and not proxy.open:
+                break
+        return list(dict.fromkeys(proxy.asked))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def seconds(proxy: Proxy, body: bytes) -> float:
+    """Return how long a query takes by itself, without a browser that draws at the same time."""
+    request = urllib.request.Request(f"{proxy.target}/graphql", body, {"Content-Type": "application/json"})
+    start = time.perf_counter()
+    urllib.request.urlopen(request).read()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -239,7 +302,11 @@ def main() -> None:
             (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
             start = time.monotonic()
             with dg.DagsterInstance.from_config(str(home)) as instance:
-                record(instance, store, options.scenes)
+                models = [record(instance, store, "slc0000", is_failed=False)]
+                models.append(record(instance, store, "slc0001", is_failed=True))
+            for first, scene in enumerate(models):  # one of fifty failed
+                others = [k for k in range(2, options.scenes) if (k % 50 == 1) == bool(first)]
+                multiply(home, Path(store.root), scene, [scene.replace(f"{first:04}", f"{k:04}", 1) for k in others])
             store.folder("campaigns").write(f"{CAMPAIGN}.yaml", yaml.safe_dump({"scenes": ["slc*"]}))
             print(f"{options.scenes} scenes recorded in {time.monotonic() - start:.0f} s")
         commands(home, Path(store.root))
@@ -265,14 +332,12 @@ def commands(home: Path, store: Path) -> None:
 
 def pages(home: Path, store: Path, scene: str) -> None:
     """Print, page by page, how many queries it asks, and the slowest of them."""
-    with webserver(home, store) as proxy, tempfile.TemporaryDirectory() as profile:
-        open_page(proxy.url, Path(profile))  # what is asked once
+    with webserver(home, store) as proxy, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for name, page in PAGES.items():
-            proxy.took.clear()
-            open_page(proxy.url + page.format(scene), Path(profile))
-            slowest = sorted(proxy.took, key=lambda item: -item[1])[:2]
-            told = ", ".join(f"{operation} {seconds:.2f} s" for operation, seconds in slowest)
-            print(f"{name:22} {len(proxy.took):3} queries; {told}")
+            asked = open_page(proxy, page.format(scene), Path(profile))
+            took = sorted(((seconds(proxy, body), body) for body in asked), key=lambda item: -item[0])
+            told = ", ".join(f"{json.loads(body)['operationName']} {one:.2f} s" for one, body in took[:3])
+            print(f"{name:22} {len(took):3} queries; {told}", flush=True)
 
 
 if __name__ == "__main__":

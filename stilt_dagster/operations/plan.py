@@ -11,7 +11,15 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science.costs.budget import require_within
 from stilt_dagster.science.costs.plan import Bytes, Concurrency, Cost, Figures, Plan
 from stilt_dagster.science.costs.prediction import Calibration, Prediction, predict
-from stilt_dagster.science.costs.prices import PRICES, Prices, Usage, packaged_prices, parse_prices, price_of
+from stilt_dagster.science.costs.prices import (
+    PRICES,
+    PriceError,
+    Prices,
+    Usage,
+    packaged_prices,
+    parse_prices,
+    price_of,
+)
 from stilt_dagster.science.costs.spent import Spent, calibrate
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.scenes.spec import Scene
@@ -166,13 +174,19 @@ def actual_figures(scene: StoredScene, spent: Spent, concurrency: Concurrency, j
     )
 
 
-def record_actual(scene: StoredScene, concurrency: Concurrency, jacobian: int) -> Figures:
-    """Return what a scene took whose jacobian, of so many bytes, has just been made; keep it for plans of others."""
+def record_actual(scene: StoredScene, concurrency: Concurrency, jacobian: int) -> Figures | None:
+    """Return what a scene took whose jacobian, of so many bytes, has just been made; keep it for plans of others.
+
+    None, if the price table is not usable: all is computed by now, and must not be lost for that.
+    """
     from stilt_dagster.operations.status import spent_on
 
     spent = spent_on(scene)
     record_calibration(scene, spent)
-    return actual_figures(scene, spent, concurrency, jacobian)
+    try:
+        return actual_figures(scene, spent, concurrency, jacobian)
+    except PriceError:
+        return None
 
 
 def require_scene_within(store: Store, scene: Scene, concurrency: Concurrency) -> None:

@@ -23,6 +23,7 @@ from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.operations.test_ingest import AREA, ID, Place
 from stilt_dagster_tests.science.costs.test_costs import TABLE
+from stilt_dagster_tests.science.scenes.test_spec import scene
 
 SCENE = "valley-20230715t0920"
 
@@ -45,10 +46,6 @@ def test_what_cannot_be_planned_is_one_line(project: Project) -> None:
     assert "scene nothing" in project.error("scene", "plan", "nothing")
     assert "none.yaml" in project.error("scene", "plan", "none.yaml")
     assert "scene id" in project.error("scene", "plan", "Up")
-    project.store.mkdir()
-    (project.store / "prices.yaml").write_text("currency: 3")
-    line = project.error("scene", "plan", project.scene_file())
-    assert "prices.yaml: currency" in line
 
 
 def test_what_a_scene_took_stands_beside_its_plan(finished: Project) -> None:
@@ -82,8 +79,8 @@ def test_metadata_has_the_plan_and_what_was_taken(finished: Project) -> None:
 
 def test_a_store_of_before_tells_bytes_and_no_cpu(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Effort, "from_dict", classmethod(lambda cls, data: None))
-    scene = StoredScene.load(Store(str(finished.store)), SCENE, engine_version(find_hycs_std()))
-    plan = plan_stored(scene, concurrency_of(workers=2))
+    opened = StoredScene.load(Store(str(finished.store)), SCENE, engine_version(find_hycs_std()))
+    plan = plan_stored(opened, concurrency_of(workers=2))
     assert plan.actual is not None
     assert plan.actual.bytes.trajectories
     assert (plan.actual.cpu_hours, plan.actual.wall_hours, plan.calibrated) == (None, None, "")
@@ -103,6 +100,32 @@ def test_what_exceeds_its_budget_is_not_registered(project: Project) -> None:
     assert not project.store.exists()
     with dg.DagsterInstance.from_config(str(project.path / "home")) as instance:
         assert not instance.has_dynamic_partition("scenes", SCENE)
+
+
+def test_prices_that_cannot_be_used_hide_no_status(project: Project) -> None:
+    project.cli("scene", "add", project.scene_file())
+    (project.store / "prices.yaml").write_text("currency: 3")
+    assert "prices.yaml: currency" in project.error("scene", "plan", SCENE)
+    status = project.status(SCENE)
+    assert (status["plan"], status["pending"]) == (None, 9)
+    assert "prices.yaml: currency" in status["warnings"][0]
+
+
+def test_a_large_scene_spreads_over_pods(tmp_path: Path) -> None:
+    grid = {"xmin": -112.1, "xmax": -111.6, "xres": 0.005, "ymin": 40.4, "ymax": 40.9, "yres": 0.005}
+    spec = scene(receptors={"grid": grid}, transport={"n_hours": -24, "numpar": 1000})
+    store = Store(str(tmp_path))
+    here, pods, capped = (
+        plan_scene(store, spec, c).planned
+        for c in (Concurrency(2), Concurrency(0, in_pods=True), Concurrency(64, in_pods=True))
+    )
+    assert here.receptors == 101 * 101
+    assert (here.pods, pods.pods, capped.pods) == (1, 16, 16)
+    assert here.cpu_hours == pods.cpu_hours
+    assert here.wall_hours is not None
+    assert pods.wall_hours is not None
+    assert capped.wall_hours is not None
+    assert here.wall_hours > 10 * capped.wall_hours > 20 * pods.wall_hours
 
 
 def test_prices_that_rise_close_every_door(project: Project) -> None:
