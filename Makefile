@@ -65,8 +65,9 @@ check: install ## Lint, format, types.
 
 DOCS ?= $(CURDIR)/build/docs
 
+# Not --quiet, which silences the warnings that strict counts.
 docs: install ## Build the documentation's site, strictly and without a network, into build/docs.
-	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml --site-dir $(DOCS)
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml --site-dir $(DOCS)
 
 benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 	$(BIN)/python benchmarks/scene.py
