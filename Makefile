@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster cluster image check dev install lock benchmark clean infra deploy rollback
+.PHONY: help demo test test-fast test-cluster cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -63,8 +63,17 @@ check: install ## Lint, format, types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy stilt_dagster/science
 
+DOCS ?= $(CURDIR)/build/docs
+
+# Not --quiet, which silences the warnings that strict counts.
+docs: install ## Build the documentation's site, strictly and without a network, into build/docs.
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml --site-dir $(DOCS)
+
 benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 	$(BIN)/python benchmarks/scene.py
+
+screenshots: install ## Take the pictures of the UI in docs/images anew (Chromium).
+	$(BIN)/python docs/site/take_screenshots.py
 
 LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate
 IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28
@@ -74,5 +83,5 @@ lock: ## Pin exact versions of everything setup.py names, and of the images' par
 	$(IMAGE_LOCK) --extra web --extra image --extra alerts -c requirements.lock -o deploy/requirements-web.lock
 	$(IMAGE_LOCK) --extra image --extra alerts -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
 
-clean: ## Remove the virtual environment, the demo's store and the instance.
-	rm -rf $(VENV) data .dagster
+clean: ## Remove the virtual environment, the demo's store, the instance and the site.
+	rm -rf $(VENV) data .dagster build

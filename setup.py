@@ -13,7 +13,11 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["stilt_dagster", "stilt_dagster.*"]),
-    package_data={"stilt_dagster.demo": ["*.yaml"], "stilt_dagster.science.costs": ["*.yaml"]},
+    package_data={
+        "stilt_dagster.demo": ["*.yaml"],
+        "stilt_dagster.science.costs": ["*.yaml"],
+        "stilt_dagster.science.report": ["template/*"],
+    },
     install_requires=[
         "arlmet==0.1.0b4",
         "bokeh>=3.6",

@@ -40,7 +40,7 @@ from stilt_dagster.kubernetes.pod_sizes import Load, pods_for, size_of
 from stilt_dagster.kubernetes.run_coverage import load_of
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
-from stilt_dagster.partitions import ASSETS
+from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.science.batches import plan_batches
 from stilt_dagster.science.scenes.loading import make_scene
@@ -481,7 +481,7 @@ def backfill(args: argparse.Namespace) -> None:
             launched = "', '".join(one.production.backfill(some) for some in slices)
             print(f"backfills asked for in {time.time() - clicked:.1f} s", flush=True)
             samples: list[tuple[float, int, int, int]] = []
-            wanted, end = len(MADE) * len(names), time.time() + args.limit
+            wanted, end = len(runs_of(MADE)) * len(names), time.time() + args.limit
             while time.time() < end:
                 count = Counter(
                     {

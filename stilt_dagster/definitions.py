@@ -20,6 +20,7 @@ from stilt_dagster.io_managers import (
     JacobianIOManager,
     ParticleIOManager,
     ReceptorIOManager,
+    ReportIOManager,
 )
 from stilt_dagster.jobs import JOBS
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
@@ -51,6 +52,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         "background_io_manager": BackgroundIOManager(store=store),
         "footprint_io_manager": FootprintIOManager(store=store),
         "jacobian_io_manager": JacobianIOManager(store=store),
+        "report_io_manager": ReportIOManager(store=store),
         **resources,
     }
     return dg.Definitions(

@@ -1,11 +1,19 @@
-"""Jobs: the three runs that take a scene from its spec to its jacobian, and what else the UI can do to scenes."""
+"""Jobs: the three runs that take a scene from its spec to its report, and what else the UI can do to scenes."""
 
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
-from stilt_dagster.assets import background, footprints, jacobian, meteorology_aggregate, receptors, trajectories
+from stilt_dagster.assets import (
+    background,
+    footprints,
+    jacobian,
+    meteorology_aggregate,
+    receptors,
+    report,
+    trajectories,
+)
 from stilt_dagster.operations.campaigns.definition import load_campaign
 from stilt_dagster.operations.campaigns.events import launch_campaign
 from stilt_dagster.operations.campaigns.plan import require_campaign_within
@@ -35,9 +43,9 @@ simulate = dg.define_asset_job(
 )
 assemble = dg.define_asset_job(
     "assemble",
-    selection=dg.AssetSelection.assets(background, jacobian),
+    selection=dg.AssetSelection.assets(background, jacobian, report),
     partitions_def=scenes,
-    description="Background and jacobian of a scene.",
+    description="Background, jacobian and report of a scene.",
 )
 
 

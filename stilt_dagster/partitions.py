@@ -1,7 +1,7 @@
 """Partitions: scenes, which come and go, and their shards.
 
-``receptors``, ``meteorology_aggregate`` and ``jacobian`` are partitioned by scene; ``trajectories`` and ``footprints``
-by scene and shard. A run covers one shard, or a range of shards of a scene.
+``trajectories`` and ``footprints`` are partitioned by scene and shard, all other assets by scene. A run covers one
+shard, or a range of shards of a scene.
 """
 
 from __future__ import annotations
@@ -27,12 +27,25 @@ ASSETS = {
     "footprints": True,
     "background": False,
     "jacobian": False,
+    "report": False,
 }
+
+#: Assets made in the run of another, when that is made: what they do is not worth a pod of its own.
+MADE_WITH = {"report": "jacobian"}
 
 
 def partition_keys(asset: str, scene: str) -> list[str]:
     """Return the keys of an asset's partitions of a scene."""
     return [f"{scene}|{shard}" for shard in SHARDS] if ASSETS[asset] else [scene]
+
+
+def runs_of(assets: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return assets as the runs that make them: one each, but for those that are made in the run of another."""
+    runs = {asset: (asset,) for asset in assets if MADE_WITH.get(asset) not in assets}
+    for asset in assets:
+        if (other := MADE_WITH.get(asset)) in runs:
+            runs[other] = (*runs[other], asset)
+    return list(runs.values())
 
 
 def shards_of_run(context: dg.AssetExecutionContext) -> tuple[str, list[str]]:

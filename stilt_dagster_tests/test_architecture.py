@@ -36,7 +36,17 @@ LAYERS = (
 )
 
 #: Folders of ``science``, lowest first. Its own modules are shared by all, and import from what they need.
-SCIENCE = ("scenes", "meteorology", "transport", "observations", "footprints", "jacobian", "costs", "formats")
+SCIENCE = (
+    "scenes",
+    "meteorology",
+    "transport",
+    "observations",
+    "footprints",
+    "jacobian",
+    "costs",
+    "formats",
+    "report",
+)
 
 #: What may stand beside the folders at the top.
 TOP = {"__init__.py", "definitions.py", "settings.py", "partitions.py", "jobs.py"}
@@ -165,6 +175,7 @@ def test_definitions_are_what_they_were() -> None:
         "footprints": (shards, ["trajectories"]),
         "background": (scene, ["trajectories"]),
         "jacobian": (scene, ["background", "footprints"]),
+        "report": (scene, ["jacobian"]),
     }
     checks = {c.name for c in graph.asset_check_keys}
     assert checks == {

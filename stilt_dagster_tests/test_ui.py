@@ -100,7 +100,7 @@ def test_a_backfill_takes_scenes_from_their_specs_to_their_jacobians(project: Pr
     by_shard = {"ranges": [{"start": f"{s}|00", "end": f"{s}|15"} for s in SCENES]}
     partitions = [
         {"assetKey": {"path": [asset]}, "partitions": by_shard if asset in ("trajectories", "footprints") else by_scene}
-        for asset in ("receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian")
+        for asset in ("receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian", "report")
     ]
     launched = ui.query(BACKFILL, {"params": {"partitionsByAssets": partitions}})["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
@@ -108,7 +108,7 @@ def test_a_backfill_takes_scenes_from_their_specs_to_their_jacobians(project: Pr
     def done() -> bool:
         runs = ui.query(RUNS)["runsOrError"]["results"]
         assert not [r for r in runs if r["status"] in ("FAILURE", "CANCELED")], runs
-        return all((project.store / "jacobian" / f"{s}.nc").exists() for s in SCENES) and all(
+        return all((project.store / "report" / f"{s}.html").exists() for s in SCENES) and all(
             r["status"] == "SUCCESS" for r in runs
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stilt_dagster.kubernetes.pod_sizes import Load, pods_for
 from stilt_dagster.operations.record import Materialized, Record
+from stilt_dagster.partitions import MADE_WITH
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import (
@@ -20,6 +21,7 @@ from stilt_dagster.science.versions import (
     jacobian_version,
     meteorology_key,
     receptors_version,
+    report_version,
     trajectories_version,
 )
 
@@ -44,6 +46,11 @@ class Step:
     asset: str
     shards: tuple[str, ...]
     key: str
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What its run makes: the asset, and those made with it, which are then due too."""
+        return self.asset, *(made for made, other in MADE_WITH.items() if other == self.asset)
 
     @property
     def partition(self) -> dict[str, str]:
@@ -105,6 +112,10 @@ def next_steps(scene: Scene, record: Record, engine: str, load: Load) -> list[St
     wanted = jacobian_version(scene, of_grids)
     if matrix.version != wanted or matrix.number < max(sampled.number, *(grids[s].number for s in SHARDS)):
         return [_step(scene, "jacobian", (), wanted, [matrix, sampled, *grids.values()])]
+    page = record["report"].get(scene.id, Materialized())
+    wanted = report_version(wanted)
+    if page.version != wanted or page.number < matrix.number:
+        return [_step(scene, "report", (), wanted, [page, matrix])]
     return []
 
 

@@ -1,4 +1,4 @@
-"""The request of a run that is due: which job, asset and partitions, and what tags it carries."""
+"""The request of a run that is due: which job, assets and partitions, and what tags it carries."""
 
 import dagster as dg
 
@@ -9,7 +9,7 @@ from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG
 #: Run tag of runs that automation asked for.
 AUTOMATION_TAG = "stilt/automation"
 
-#: The job each asset is a part of: a run selects one asset of it.
+#: The job each asset is a part of: a run selects one asset of it, and what is made with that.
 JOB_OF = {
     "receptors": prepare,
     "meteorology_aggregate": prepare,
@@ -17,6 +17,7 @@ JOB_OF = {
     "footprints": simulate,
     "background": assemble,
     "jacobian": assemble,
+    "report": assemble,
 }
 
 
@@ -37,6 +38,12 @@ def run_request(step: Step, tags: dict[str, str], by: str = "advance_scenes", ag
     return dg.RunRequest(
         run_key="/".join(part for part in (step.key, again) if part),
         job_name=JOB_OF[step.asset].name,
-        asset_selection=[dg.AssetKey(step.asset)],
-        tags={**tags, **step.partition, SCENE_TAG: step.scene, ASSET_TAG: step.asset, AUTOMATION_TAG: by},
+        asset_selection=[dg.AssetKey(asset) for asset in step.assets],
+        tags={
+            **tags,
+            **step.partition,
+            SCENE_TAG: step.scene,
+            ASSET_TAG: ",".join(step.assets),
+            AUTOMATION_TAG: by,
+        },
     )

@@ -60,10 +60,15 @@ def plan(
 
 
 def status_with_plan(status: Status, scene: StoredScene) -> dict[str, Any]:
-    """Return how far a scene is, with its plan and what it took, as plain data."""
+    """Return how far a scene is, with its plan and what it took; no plan where the price table is not usable."""
     from stilt_dagster.operations.plan import concurrency_of, plan_stored
+    from stilt_dagster.science.costs.prices import PriceError
 
-    found = plan_stored(scene, concurrency_of(launching_instance()), status)
+    try:
+        found = plan_stored(scene, concurrency_of(launching_instance()), status)
+    except PriceError as error:
+        status.warnings.append(str(error))
+        return {**status.to_dict(), "plan": None}
     return {**status.to_dict(), "plan": found.to_dict()}
 
 

@@ -1,4 +1,4 @@
-"""``stilt-dagster scene log``: what is known of one receptor's simulation."""
+"""``stilt-dagster scene log`` and ``report``: what a scene, or one receptor of it, came to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ from stilt_dagster.cli.console import AsJson, SceneId, open_scene, open_store, u
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to a group."""
     app.command("log")(log)
+    app.command("report")(report)
+
+
+def report(
+    scene: SceneId,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write; by default SCENE.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what a scene came to as one HTML file that opens offline: maps, figures, failures, origin."""
+    with user_errors():
+        from stilt_dagster.operations.report import write_report
+
+        path = to or Path(f"{scene}.html")
+        size = write_report(open_scene(open_store(), scene), path)
+        if as_json:
+            typer.echo(json.dumps({"scene": scene, "output": str(path), "bytes": size}))
+        else:
+            typer.echo(f"{path}: {size / 1e6:.1f} MB")
 
 
 def log(

@@ -6,6 +6,7 @@ from stilt_dagster.io_managers.footprint_netcdf import FootprintIOManager
 from stilt_dagster.io_managers.jacobian_netcdf import JacobianIOManager
 from stilt_dagster.io_managers.particle_parquet import ParticleIOManager
 from stilt_dagster.io_managers.receptor_parquet import ReceptorIOManager
+from stilt_dagster.io_managers.report_html import ReportIOManager
 
 __all__ = [
     "Aggregate",
@@ -16,4 +17,5 @@ __all__ = [
     "JacobianIOManager",
     "ParticleIOManager",
     "ReceptorIOManager",
+    "ReportIOManager",
 ]

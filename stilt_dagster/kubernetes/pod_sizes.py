@@ -189,6 +189,9 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
     elif asset == "jacobian":
         entries = load.receptors * min(load.cells, 100_000) * 8
         size = Size(1, 1200 * MIB + load.receptors * 4096, 2048 * MIB + 3 * entries)
+    elif asset == "report":
+        entries = load.receptors * min(load.cells, 100_000) * 8
+        size = Size(1, 1200 * MIB + load.receptors * 4096, 1024 * MIB + entries)
     else:
         size = Size(1, 1024 * MIB, 1024 * MIB)
     return Size(size.cpu, int(size.memory * 1.5**attempt), size.disk)

@@ -29,6 +29,7 @@ from stilt_dagster.kubernetes.run_coverage import (
     size_of_run,
 )
 from stilt_dagster.kubernetes.run_splitting import AFTER_TAG, WAITS_TAG, split
+from stilt_dagster.partitions import runs_of
 from stilt_dagster.science.errors import UserError
 
 #: Queued runs looked at in one round; more are looked at in the next.
@@ -85,7 +86,7 @@ class CoreQueue(QueuedRunCoordinator):
         return cls(inst_data=inst_data, **config_value)
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        """Queue a run; of several assets, one run for each, of which the first is returned."""
+        """Queue a run; of several assets, the runs that make them, of which the first is returned."""
         run = context.dagster_run
         if run.status is not dg.DagsterRunStatus.NOT_STARTED:
             return super().submit_run(context)
@@ -93,7 +94,7 @@ class CoreQueue(QueuedRunCoordinator):
         if not run.asset_selection and context.workspace is not None:
             made_by_job = frozenset(context.workspace.asset_graph.get_materialization_asset_keys_for_job(run.job_name))
         covers = coverage(run, made_by_job)
-        if len(covers.assets) < 2 and covers.scene == covers.last_scene:
+        if len(runs_of(covers.assets)) < 2 and covers.scene == covers.last_scene:
             return self._submit(run, context, made_by_job)
         runs = split(self._instance, run, covers, context.workspace)
         for one in runs:

@@ -1,4 +1,7 @@
-"""A run of several assets, or scenes, as one run for each, so that every asset gets a pod of its own size."""
+"""A run of several assets, or scenes, as one run for each, so that every asset gets a pod of its own size.
+
+A scene's report is made in the run of its jacobian, see :data:`stilt_dagster.partitions.MADE_WITH`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import BACKFILL_ID_TAG, BaseWorkspaceRequestContext, JobSubsetSelector
 from stilt_dagster.kubernetes.run_coverage import Coverage, load_of
+from stilt_dagster.partitions import runs_of
 
 #: Run tags: the run that must succeed before this one starts, and that there is one.
 AFTER_TAG, WAITS_TAG = "stilt/after", "stilt/waits"
@@ -46,15 +50,15 @@ def split(
     """
     many = covers.scene != covers.last_scene
     group = run.tags.get(BACKFILL_ID_TAG, run.run_id) if many else run.run_id
-    parts = [_Part(run, asset, workspace) for asset in covers.assets]
+    parts = [_Part(run, assets, workspace) for assets in runs_of(covers.assets)]
     runs: list[dg.DagsterRun] = []
     for scene, span in _scenes(instance, run, covers) if many else [("", {})]:
         before: dict[str, str] = {}
         samples = load_of(instance, scene or covers.scene)[0].background
         for part in parts:
-            if part.asset == "background" and not samples:
+            if part.name == "background" and not samples:
                 continue  # the scene names no field: a pod would find nothing to do
-            run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{group}/{scene}/{part.asset}"))
+            run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{group}/{scene}/{part.name}"))
             runs.append(instance.get_run_by_id(run_id) or part.create(instance, run_id, {**span, **before}))
             before = {AFTER_TAG: run_id, WAITS_TAG: "yes"}
     instance.delete_run(run.run_id)
@@ -90,33 +94,33 @@ def _shards_of_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun, asset:
 
 
 class _Part:
-    """One asset of a run: what runs of it alone are made of."""
+    """One asset of a run, or those made together: what runs of them alone are made of."""
 
-    def __init__(self, run: dg.DagsterRun, asset: str, workspace: BaseWorkspaceRequestContext) -> None:
+    def __init__(self, run: dg.DagsterRun, assets: tuple[str, ...], workspace: BaseWorkspaceRequestContext) -> None:
         origin = run.remote_job_origin
         assert origin is not None, "a submitted run knows where its code is"
-        self.asset = asset
-        self._key = dg.AssetKey(asset)
+        self.name = assets[0]
+        self._keys = frozenset(dg.AssetKey(asset) for asset in assets)
         self._tags = run.tags
         self._graph = workspace.asset_graph
         selected = run.asset_check_selection
-        self._checks = frozenset(check for check in selected if check.asset_key == self._key) if selected else None
+        self._checks = frozenset(check for check in selected if check.asset_key in self._keys) if selected else None
         selector = JobSubsetSelector(
             location_name=origin.location_name,
             repository_name=origin.repository_origin.repository_name,
             job_name=run.job_name,
             op_selection=None,
-            asset_selection=[self._key],
+            asset_selection=list(self._keys),
             asset_check_selection=None if self._checks is None else list(self._checks),
         )
         self._job = workspace.get_code_location(origin.location_name).get_job(selector)
         self._config = dict(run.run_config)
         if isinstance(self._config.get("ops"), dict):
-            self._config["ops"] = {name: value for name, value in self._config["ops"].items() if name == asset}
+            self._config["ops"] = {name: value for name, value in self._config["ops"].items() if name in assets}
         self._plan = workspace.get_execution_plan(self._job, self._config, step_keys_to_execute=None, known_state=None)
 
     def create(self, instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> dg.DagsterRun:
-        """Create a run of the asset, with tags besides those of the run it takes the place of."""
+        """Create a run of the assets, with tags besides those of the run it takes the place of."""
         return instance.create_run(
             job_name=self._job.name,
             run_id=run_id,
@@ -129,7 +133,7 @@ class _Part:
             execution_plan_snapshot=self._plan.execution_plan_snapshot,
             job_snapshot=self._job.job_snapshot,
             parent_job_snapshot=self._job.parent_job_snapshot,
-            asset_selection=frozenset({self._key}),
+            asset_selection=self._keys,
             asset_check_selection=self._checks,
             resolved_op_selection=None,
             op_selection=None,

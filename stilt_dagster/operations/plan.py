@@ -11,7 +11,15 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science.costs.budget import require_within
 from stilt_dagster.science.costs.plan import Bytes, Concurrency, Cost, Figures, Plan
 from stilt_dagster.science.costs.prediction import Calibration, Prediction, predict
-from stilt_dagster.science.costs.prices import PRICES, Prices, Usage, packaged_prices, parse_prices, price_of
+from stilt_dagster.science.costs.prices import (
+    PRICES,
+    PriceError,
+    Prices,
+    Usage,
+    packaged_prices,
+    parse_prices,
+    price_of,
+)
 from stilt_dagster.science.costs.spent import Spent, calibrate
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.scenes.spec import Scene
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
     from stilt_dagster.operations.status import Status
     from stilt_dagster.resources.stored_scene import StoredScene
+    from stilt_dagster.science.meteorology.aggregate import Foreseen
     from stilt_dagster.science.meteorology.description import Description
 
 #: Objects of a scene beside its parts: spec, receptors, aggregate, indexes, jacobian.
@@ -78,10 +87,12 @@ def plan_scene(store: Store, scene: Scene, concurrency: Concurrency, aggregate: 
     StoreError
         If the store cannot be read.
     """
-    calibration, why = Calibration(), ""
-    if (known := read_calibration(store)) is not None:
-        calibration, why = Calibration(cpu=known.cpu), f"CPU of scene {known.scene} on {known.machine}"
-    read, kept = _meteorology(scene) if aggregate is None else (_bytes_read(aggregate), _size(aggregate))
+    known, found = read_calibration(store), _meteorology(scene)
+    read, kept = found.bytes_read, found.bytes_written
+    if aggregate is not None:
+        read, kept = _bytes_read(aggregate), _size(aggregate)
+    calibration = Calibration(cpu=1.0 if known is None else known.cpu, inside=found.inside)
+    why = "" if known is None else f"CPU of scene {known.scene} on {known.machine}"
     return Plan(scene.id, _planned(store, scene, concurrency, calibration, read, kept), calibrated=why)
 
 
@@ -155,21 +166,27 @@ def actual_figures(scene: StoredScene, spent: Spent, concurrency: Concurrency, j
     return Figures(
         receptors=spent.receptors,
         particle_hours=spent.receptors * transport.numpar * abs(transport.n_hours),
-        cpu_hours=None if cpu is None else round(cpu / 3600, 4),
+        cpu_hours=None if cpu is None else round(cpu / 3600, 6),
         pods=None if concurrency.in_pods else 1,
-        wall_hours=None if spent.seconds is None else round(spent.seconds / 3600, 4),
+        wall_hours=None if spent.seconds is None else round(spent.seconds / 3600, 6),
         bytes=Bytes(read, spent.trajectories, spent.footprints, jacobian),
         cost=_cost(usage, read_prices(scene.store)),
     )
 
 
-def record_actual(scene: StoredScene, concurrency: Concurrency, jacobian: int) -> Figures:
-    """Return what a scene took whose jacobian, of so many bytes, has just been made; keep it for plans of others."""
+def record_actual(scene: StoredScene, concurrency: Concurrency, jacobian: int) -> Figures | None:
+    """Return what a scene took whose jacobian, of so many bytes, has just been made; keep it for plans of others.
+
+    None, if the price table is not usable: all is computed by now, and must not be lost for that.
+    """
     from stilt_dagster.operations.status import spent_on
 
     spent = spent_on(scene)
     record_calibration(scene, spent)
-    return actual_figures(scene, spent, concurrency, jacobian)
+    try:
+        return actual_figures(scene, spent, concurrency, jacobian)
+    except PriceError:
+        return None
 
 
 def require_scene_within(store: Store, scene: Scene, concurrency: Concurrency) -> None:
@@ -209,16 +226,16 @@ def _planned(
     return Figures(
         receptors=n,
         particle_hours=n * transport.numpar * abs(transport.n_hours),
-        cpu_hours=round(hours, 4),
+        cpu_hours=round(hours, 6),
         pods=pods,
-        wall_hours=round((expected.cpu_seconds / cores + expected.scene_cpu_seconds) / 3600, 4),
+        wall_hours=round((expected.cpu_seconds / cores + expected.scene_cpu_seconds) / 3600, 6),
         bytes=Bytes(meteorology_read, *map(round, (expected.trajectories, expected.footprints, expected.jacobian))),
         cost=_cost(usage, read_prices(store)),
     )
 
 
 def _cost(usage: Usage, prices: Prices) -> Cost:
-    return Cost(round(price_of(usage, prices), 4), prices.currency, f"{prices.prices_of}")
+    return Cost(round(price_of(usage, prices), 6), prices.currency, f"{prices.prices_of}")
 
 
 def _spread(expected: Prediction, concurrency: Concurrency) -> tuple[int, float]:
@@ -232,24 +249,24 @@ def _spread(expected: Prediction, concurrency: Concurrency) -> tuple[int, float]
     return pods, cores
 
 
-def _meteorology(scene: Scene) -> tuple[int | None, int]:
-    """Return how many bytes of meteorology a scene reads, and how many it keeps.
+def _meteorology(scene: Scene) -> Foreseen:
+    """Return how much meteorology a scene reads and keeps.
 
     Of an archive on this machine that is found out; of one elsewhere it is estimated, since asking takes longer than a
     plan may.
     """
     from stilt_dagster.resources.meteorology_archive import FileArchive
-    from stilt_dagster.science.costs.meteorology import typical_reading
-    from stilt_dagster.science.meteorology.aggregate import bytes_to_read
+    from stilt_dagster.science.costs.meteorology import typical_aggregate
+    from stilt_dagster.science.meteorology.aggregate import foresee_aggregate
     from stilt_dagster.settings import meteorology_root
 
     place = scene.meteorology.directory or meteorology_root()
     if place and ("://" not in place or place.startswith("file://")):
         try:
-            return bytes_to_read(scene, FileArchive(meteorology_root()))
+            return foresee_aggregate(scene, FileArchive(meteorology_root()))
         except (MeteorologyError, EngineError):  # it is for the aggregate to say what is missing
-            return typical_reading(scene)
-    return typical_reading(scene)
+            return typical_aggregate(scene)
+    return typical_aggregate(scene)
 
 
 def _bytes_read(description: Description) -> int:

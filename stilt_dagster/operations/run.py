@@ -18,17 +18,17 @@ from stilt_dagster.operations.campaigns.membership import campaign_tags
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
-from stilt_dagster.partitions import ASSETS, partition_keys, scene_range
+from stilt_dagster.partitions import ASSETS, MADE_WITH, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import RunFailedError, UserError
 from stilt_dagster.science.scenes.receptors import SHARDS
 
-#: The jobs that take a scene from its spec to its jacobian, and the assets each makes; a background if it has one.
+#: The jobs that take a scene from its spec to its report, and the assets each makes; a background if it has one.
 RUNS = (
     ("prepare", ("receptors", "meteorology_aggregate")),
     ("simulate", ("trajectories", "footprints")),
-    ("assemble", ("background", "jacobian")),
+    ("assemble", ("background", "jacobian", "report")),
 )
 
 
@@ -100,6 +100,8 @@ def run_scene(
             if not selection.everything and _is_done(instance, scene, status, chosen):
                 report(f"{job}: nothing to do")
                 continue
+            if not selection.everything:
+                chosen = _without_finished(instance, scene, status, chosen)
             of_scene = {**load_of(instance, scene.id)[1], **campaign_tags(scene.store)(scene.id), **(tags or {})}
             _run_job(instance, scene.id, definitions(), job, chosen, selection, of_scene)
             check()
@@ -107,6 +109,15 @@ def run_scene(
             scene = StoredScene(scene.store, scene.spec, scene.engine)  # what it holds of the store has changed
             status = scene_status(scene)
     return status
+
+
+def _without_finished(
+    instance: dg.DagsterInstance, scene: StoredScene, status: Status, assets: Sequence[str]
+) -> tuple[str, ...]:
+    """Leave out what is done of assets, if all that is not is made with it: a report makes no jacobian again."""
+    with_others = tuple(a for a in assets if a in MADE_WITH)
+    others = tuple(a for a in assets if a not in MADE_WITH)
+    return with_others if with_others and others and _is_done(instance, scene, status, others) else tuple(assets)
 
 
 def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, assets: Sequence[str]) -> bool:
@@ -123,6 +134,7 @@ def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, a
         "footprints": scene.versions.footprints,
         "background": scene.versions.background,
         "jacobian": scene.versions.jacobian,
+        "report": scene.versions.report,
     }
     record = read_record(instance, [scene.id])
     return all(

@@ -93,7 +93,9 @@ def scene_status(scene: StoredScene) -> Status:
     made = _parts(scene, [b for members in scene.batches.values() for b in members] if known else [], status)
     if spec.background is not None:
         status.assets["background"] = {"state": _background(scene)}
-    status.assets["jacobian"] = {"state": _jacobian(scene, made, known, status)}
+    state, key = _jacobian(scene, made, known, status)
+    status.assets["jacobian"] = {"state": state}
+    status.assets["report"] = {"state": _report(scene, key if state == "ready" else "")}
     if status.escapes.are_many and scene.aggregate is not None:
         # What reads ARL files takes a while to import, and mostly no particle leaves.
         from stilt_dagster.science.meteorology.extent.margin import escape_warning
@@ -206,8 +208,10 @@ def _background(scene: StoredScene) -> str:
         return "stale"
 
 
-def _jacobian(scene: StoredScene, made: list[tuple[str, str]] | None, has_meteorology: bool, status: Status) -> str:
-    """Return a jacobian's state; where parts have aged out of the store, it has the outcomes of receptors."""
+def _jacobian(
+    scene: StoredScene, made: list[tuple[str, str]] | None, has_meteorology: bool, status: Status
+) -> tuple[str, str]:
+    """Return a jacobian's state and key; where parts have aged out of the store, it has the outcomes of receptors."""
     from stilt_dagster.science.jacobian.origin import read_origin
 
     ids = scene.spec.receptor_ids
@@ -218,17 +222,30 @@ def _jacobian(scene: StoredScene, made: list[tuple[str, str]] | None, has_meteor
     try:
         found = scene.store.folder("jacobian").open(f"{scene.id}.nc", read, whole=False)
     except (OSError, KeyError):
-        return "missing"
+        return "missing", ""
     if found is None:
-        return "missing"
+        return "missing", ""
     key, version, outcomes = found
     if made is not None:
-        return "ready" if key == versions.jacobian_key(scene.spec, made) else "stale"
+        return ("ready" if key == versions.jacobian_key(scene.spec, made) else "stale"), key
     if not has_meteorology or version != scene.versions.jacobian:
-        return "stale"
+        return "stale", key
     # What parts there are was counted; the rest, and only if all of it is gone, is as the jacobian says.
     if not sum(status.outcomes[name] for name in ("ok", "empty", "failed")):
         status.outcomes.update(Counter(o.status for o in outcomes))
         status.outcomes["pending"] -= len(outcomes)
         status.failures += [o for o in outcomes if o.status == "failed"]
-    return "ready"
+    return "ready", key
+
+
+def _report(scene: StoredScene, jacobian: str) -> str:
+    """Return a report's state, *jacobian* being the key of the one there is, empty if that is not ready."""
+    from stilt_dagster.science.report.head import read_versions
+
+    try:
+        found = scene.store.folder("report").open(f"{scene.id}.html", read_versions, whole=False)
+    except ValueError:
+        return "missing"
+    if found is None:
+        return "missing"
+    return "ready" if jacobian and found == (scene.versions.report, jacobian) else "stale"

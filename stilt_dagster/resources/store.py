@@ -11,6 +11,7 @@
     jacobian/<scene>.nc
     sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
     campaigns/<name>.yaml                           which scenes belong together
+    prices.yaml, costs/calibration.json             what CPU and bytes cost; what scenes took, for the plans of others
 
 Files appear whole or not at all. What parses specs is imported when one is parsed: listing scenes needs none of it.
 """

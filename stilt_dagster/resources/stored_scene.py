@@ -55,7 +55,7 @@ class ProductVersions:
 
     Attributes
     ----------
-    trajectories, footprints, background, jacobian : str
+    trajectories, footprints, background, jacobian, report : str
         Versions.
     """
 
@@ -63,6 +63,7 @@ class ProductVersions:
     footprints: str
     background: str
     jacobian: str
+    report: str
 
 
 class StoredScene:
@@ -141,11 +142,13 @@ class StoredScene:
         """
         trajectories = versions.trajectories_version(self.spec, self.meteorology, self.engine)
         footprints = versions.footprints_version(self.spec, trajectories)
+        jacobian = versions.jacobian_version(self.spec, footprints)
         return ProductVersions(
             trajectories,
             footprints,
             versions.background_version(self.spec, trajectories),
-            versions.jacobian_version(self.spec, footprints),
+            jacobian,
+            versions.report_version(jacobian),
         )
 
     @cached_property

@@ -14,6 +14,7 @@ trajectories          that checksum, the engine's binary, transport settings, re
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
 background            trajectories, the field's settings, weights; the grid where particles are sampled at its edge
 jacobian              footprints, its format, what was observed, the background's settings
+report                jacobian, the version of the page
 ===================== ================================================================================================
 """
 
@@ -34,6 +35,9 @@ GRIDDING_VERSION = 1
 _BACKGROUND = "background/1"
 
 JACOBIAN_FORMAT = "stilt-jacobian/1"
+
+#: Raised when the report of the same jacobian would say something else, so that it is made anew.
+_REPORT = "report/1"
 
 
 # -- receptors ---------------------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ def simulations_digest(ended: Iterable[tuple[str, str]]) -> str:
     return digest(list(ended))
 
 
-# -- background, jacobian ----------------------------------------------------------------------------------------------
+# -- background, jacobian, report --------------------------------------------------------------------------------------
 
 
 def background_version(scene: Scene, trajectories: str) -> str:
@@ -153,6 +157,11 @@ def jacobian_version(scene: Scene, footprints: str) -> str:
 def jacobian_key(scene: Scene, parts: Iterable[tuple[str, str]]) -> str:
     """Return the key of a jacobian: keys of its footprint files and of their simulations, and the order of its rows."""
     return digest([JACOBIAN_FORMAT, [tuple(part) for part in parts], scene.receptor_ids, *_observed(scene)])
+
+
+def report_version(jacobian: str) -> str:
+    """Return the version of a scene's report, made of a jacobian of a version."""
+    return digest([_REPORT, jacobian])
 
 
 def _observed(scene: Scene) -> list[Any]:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
+from stilt_dagster_tests.science.report.pages import read_page
 
 SCENE = "slc-20230715-o29801"
 
@@ -92,7 +93,8 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     )
     project.cli("scene", "add", file)
     project.cli("scene", "run", SCENE)
-    assert project.status(SCENE)["assets"]["background"]["state"] == "ready"
+    assets = project.status(SCENE)["assets"]
+    assert (assets["background"]["state"], assets["report"]["state"]) == ("ready", "ready")
     with h5netcdf.File(project.store / "jacobian" / f"{SCENE}.nc", "r") as made:
         background, spread = made.variables["background"][:], made.variables["background_sd"][:]
         weight = made.variables["pressure_weight"][:]
@@ -107,6 +109,14 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     np.testing.assert_allclose(per_layer, seen, rtol=0.02)
     assert (spread > 0).all()
     assert (spread < 0.001).all()
+    page = read_page((project.store / "report" / f"{SCENE}.html").read_text())
+    observed = {row[0]: row[1:] for row in page.tables["observed"][1:]}
+    with h5netcdf.File(project.store / "jacobian" / f"{SCENE}.nc", "r") as made:
+        value = made.variables["value"][:]
+    assert observed["observed (value)"][:2] == ["2", f"{value.mean():.4f}"]
+    left = value - background - prior_term
+    assert observed["left to fluxes on the grid (value - background - prior_term)"][1] == f"{left.mean():.4f}"
+    assert "value = H flux + background + prior_term" in page.text
 
 
 def test_bad_granules_register_nothing(project: Project) -> None:

@@ -54,7 +54,7 @@ class Chain:
         new = [r for r in result.run_requests if r.run_key not in self._keys]
         self._keys |= {r.run_key for r in new}
         for request in new if run else ():
-            self.ran.append(request.asset_selection[0].to_user_string())
+            self.ran += [key.to_user_string() for key in request.asset_selection]
             job = self.bench.defs.resolve_job_def(request.job_name)
             job.execute_in_process(
                 instance=self.bench.instance, run_config=QUIET, raise_on_error=False, tags=request.tags,
@@ -85,15 +85,15 @@ def test_a_changed_spec_makes_again_what_depends_on_it_and_nothing_else(bench: B
     chain = Chain(bench)
     chain.settle()
     bench.scene(replace=True, footprint={"smooth_factor": 2.0})
-    assert chain.settle() == ["footprints", "jacobian"]
+    assert chain.settle() == ["footprints", "jacobian", "report"]
     bench.scene(replace=True, footprint={"smooth_factor": 2.0}, transport={"numpar": 30})
-    assert chain.settle() == ["trajectories", "footprints", "jacobian"]
+    assert chain.settle() == ["trajectories", "footprints", "jacobian", "report"]
     bench.scene(replace=True, footprint={"smooth_factor": 2.0}, transport={"numpar": 30}, tags={"stilt/cpu": "3"})
     assert chain.settle() == []
     bench.scene(replace=True)  # what it was at first: nothing of it is there any more
-    assert chain.settle() == ["trajectories", "footprints", "jacobian"]
+    assert chain.settle() == ["trajectories", "footprints", "jacobian", "report"]
     of_other = bench.instance.get_runs(dg.RunsFilter(tags={"stilt/scene": other.id}))
-    assert len(of_other) == len(PLAIN)
+    assert len(of_other) == len(PLAIN) - 1, "the report is made in the jacobian's run"
 
 
 def test_new_meteorology_makes_again_what_reads_it(bench: Bench, meteorology: Path) -> None:
@@ -103,7 +103,21 @@ def test_new_meteorology_makes_again_what_reads_it(bench: Bench, meteorology: Pa
     assert bench.run("prepare", scene, asset_selection=[dg.AssetKey("meteorology_aggregate")]).success
     assert chain.settle() == [], "the same meteorology again changes nothing"
     bench.scene(replace=True, meteorology={"n_levels": 12})
-    assert chain.settle() == ["meteorology_aggregate", "trajectories", "footprints", "jacobian"]
+    assert chain.settle() == ["meteorology_aggregate", "trajectories", "footprints", "jacobian", "report"]
+
+
+def test_a_report_that_is_not_there_is_made_alone(bench: Bench) -> None:
+    """A scene of a version that made none, or one whose report's run failed."""
+    scene = bench.scene()
+    Chain(bench).settle()
+    made = _everything(scene, bench)
+    matrix = made["jacobian"][scene.id]
+    for page in ({}, {scene.id: Materialized(matrix.version, matrix.number + 1)}):
+        (step,) = next_steps(scene, {**made, "report": page}, _engine(bench), Load())
+        assert (step.asset, step.assets) == ("report", ("report",))
+    newer = {scene.id: Materialized(matrix.version, made["report"][scene.id].number + 1)}
+    (step,) = next_steps(scene, {**made, "jacobian": newer}, _engine(bench), Load())
+    assert step.asset == "report", "another try of failed receptors has the same version"
 
 
 def test_a_failed_run_is_not_asked_for_again(bench: Bench) -> None:

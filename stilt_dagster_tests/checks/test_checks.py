@@ -59,7 +59,14 @@ def test_a_good_scene_passes_every_check_and_records_known_keys(bench: Bench) ->
             assert found.partition == scene.id, check
     assert verdict(bench, "influence_is_conserved").metadata["largest imbalance"].value < 1e-6
     assert verdict(bench, "row_sums_equal_footprints").metadata["rows compared"].value == 9
-    rows = {"receptors": 9, "meteorology_aggregate": None, "trajectories": None, "footprints": None, "jacobian": 9}
+    rows = {
+        "receptors": 9,
+        "meteorology_aggregate": None,
+        "trajectories": None,
+        "footprints": None,
+        "jacobian": 9,
+        "report": None,
+    }
     for asset, count in rows.items():
         parted = asset in ("trajectories", "footprints")
         recorded = bench.metadata(asset, f"{scene.id}|15" if parted else scene.id)
@@ -149,7 +156,9 @@ def test_a_damaged_jacobian_fails_the_check_for_it(bench: Bench, monkeypatch: An
 
     monkeypatch.setattr(module, "build_jacobian", damaged)
     scene = bench.scene(transport={"numpar": 5, "n_hours": -1})
-    bench.run_all(scene)
+    for job in ("prepare", "simulate"):
+        assert bench.run(job, scene).success
+    bench.run("assemble", scene, asset_selection=[dg.AssetKey("jacobian")])
     found = verdict(bench, check)
     assert not found.passed
     assert "materialize" in found.description or "look at" in found.description

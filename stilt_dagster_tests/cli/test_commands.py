@@ -95,7 +95,7 @@ def test_another_machine_is_told_that_hycs_std_does_not_run_on_it(project: Proje
 
 
 def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(project: Project, hrrr: Path) -> None:
-    """The five assets of a scene on HRRR, with `dagster asset materialize`, shard ranges included."""
+    """The assets of a scene on HRRR, with `dagster asset materialize`, shard ranges included."""
     project.meteorology = hrrr
     box = {"xmin": -112.4, "xmax": -111.4, "ymin": 40.4, "ymax": 41.1}
     project.cli("scene", "add", project.scene_file(time="2019-05-30T04:20:00Z", footprint=box))
@@ -104,7 +104,7 @@ def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(proje
         ("receptors,meteorology_aggregate", ("--partition", scene)),
         ("trajectories,footprints", ("--partition-range", f"{scene}|00...{scene}|15")),
         ("trajectories", ("--partition", f"{scene}|03")),
-        ("jacobian", ("--partition", scene)),
+        ("jacobian,report", ("--partition", scene)),
     ):
         done = project.dagster("asset", "materialize", "-m", "stilt_dagster.definitions", "--select", select, *where)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -120,6 +120,13 @@ def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(proje
 def test_the_workspace_loads_as_dagster_loads_it(project: Project) -> None:
     done = project.dagster("definitions", "validate", "-w", "workspace.yaml")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_granule_that_cannot_be_written_is_said_in_one_line(project: Project) -> None:
+    taken = project.path / "taken"
+    taken.write_text("a file")
+    assert "name a directory with room" in project.error("demo", "--granule", taken / "example")
+    assert taken.read_text() == "a file"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from stilt_dagster.operations.ingest.sources import parse_source
 from stilt_dagster.operations.registration.schema import scene_schema
 from stilt_dagster.retrievals.table import Table
+from stilt_dagster.science.costs.prices import parse_prices
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.validation import parse_yaml
 from stilt_dagster_tests.docs.pages import DOCS, PAGES, Block, blocks
@@ -53,6 +54,8 @@ def check_yaml(block: Block) -> None:
     schema = scene_schema()
     if {"uri", "areas"} <= data.keys():
         parse_source(block.text, "source", block.where)
+    elif "prices_of" in data:
+        parse_prices(block.text, block.where)
     elif data.keys() == {"mapping"}:
         Table.model_validate(data["mapping"])
     elif {"receptors", "footprint", "meteorology"} <= data.keys():

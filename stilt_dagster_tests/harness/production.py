@@ -41,6 +41,7 @@ _JOBS = {
     "trajectories": "simulate",
     "footprints": "simulate",
     "jacobian": "assemble",
+    "report": "assemble",
 }
 
 RUNS = """

@@ -35,7 +35,9 @@ def matrix(ds: xr.Dataset) -> scipy.sparse.csr_matrix:
 
 def test_the_store_is_laid_out_as_promised(finished: Project) -> None:
     found = {p.relative_to(finished.store).parts[0] for p in finished.store.rglob("*") if p.is_file()}
-    assert found == {"scenes", "receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian"}
+    assert found == {
+        "scenes", "receptors", "meteorology_aggregate", "trajectories", "footprints", "jacobian", "report",
+    }  # fmt: skip
     assert not [p for p in finished.store.rglob(".*") if p.is_file()]
 
 

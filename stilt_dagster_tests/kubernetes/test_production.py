@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stilt_dagster.kubernetes.pod_sizes import Load, size_of
-from stilt_dagster.partitions import ASSETS
+from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster_tests.harness.processes import wait_for
 from stilt_dagster_tests.harness.production import NAMESPACE, Production, Refused
 from stilt_dagster_tests.kubernetes.conftest import LONG, arrays, equal
@@ -24,6 +24,9 @@ Local = Callable[..., dict[str, np.ndarray]]
 
 #: What is made of a scene that names no background.
 MADE = tuple(asset for asset in ASSETS if asset != "background")
+
+#: In how many runs: a report is made in its jacobian's.
+RUNS = len(runs_of(MADE))
 
 
 def finished(production: Production, scene: str, n: int) -> list[dict[str, Any]]:
@@ -53,15 +56,16 @@ def test_assets_selected_together_get_a_pod_each(
     finished(production, scene, 2)
     production.launch("trajectories", "footprints", scene=scene)
     finished(production, scene, 4)
-    production.launch("jacobian", scene=scene)
-    runs = {run["assets"][0]: run for run in finished(production, scene, 5)}
+    production.launch("jacobian", "report", scene=scene)
+    runs = {asset: run for run in finished(production, scene, RUNS) for asset in run["assets"]}
     assert set(runs) == set(MADE)
     starts = [runs[asset]["startTime"] for asset in MADE]
     assert starts == sorted(starts)
     load = Load(9, 20, 2, 2.07, 0)
     limits = set()
     for asset, run in runs.items():
-        assert run["assets"] == [asset]
+        (together,) = (assets for assets in runs_of(MADE) if asset in assets)
+        assert set(run["assets"]) == set(together)
         job = production.job_of(run["runId"])
         pod = job.spec.template.spec
         (container,) = pod.containers
@@ -74,7 +78,7 @@ def test_assets_selected_together_get_a_pod_each(
         assert (pod.restart_policy, job.spec.backoff_limit) == ("Never", 0)
         assert pod.automount_service_account_token is False
         assert container.security_context.read_only_root_filesystem
-        assert job.metadata.labels["stilt/asset"] == asset
+        assert job.metadata.labels["stilt/asset"] == "-".join(together)
     assert len(limits) > 2, "each is sized for what it is"
     found = arrays(production.fetch(f"jacobian/{scene}.nc", tmp_path / "jacobian.nc"))
     assert equal(found, local())
@@ -191,16 +195,17 @@ def test_the_chain_carries_a_new_scene_to_its_jacobian(
     production.switch("advance_scenes", on=True)
     try:
         scene = register()
-        runs = finished(production, scene, 5)
-        assert sorted(run["assets"][0] for run in runs) == sorted(MADE)
+        runs = finished(production, scene, RUNS)
+        assert sorted(asset for run in runs for asset in run["assets"]) == sorted(MADE)
         time.sleep(35)  # two more looks
-        assert len(production.runs(tags=[{"key": "stilt/scene", "value": scene}])) == 5
+        assert len(production.runs(tags=[{"key": "stilt/scene", "value": scene}])) == RUNS
         log = production.node.log(production.pod_of_component("daemon"), NAMESPACE)
         assert "Launched" in log
         assert "Maximum is" not in log, "no cap on runs was reached"
     finally:
         production.switch("advance_scenes", on=False)
     assert equal(arrays(production.fetch(f"jacobian/{scene}.nc", tmp_path / "jacobian.nc")), local())
+    assert f"report/{scene}.html" in production.objects("report/")
 
 
 @pytest.mark.slow
@@ -229,8 +234,8 @@ def test_a_backfill_of_twenty_scenes(production: Production, register: Register,
     watcher.join()
     assert 0 < most <= 8, "the cap on cores"
     for scene in scenes:
-        runs = finished(production, scene, 5)
-        assert sorted(run["assets"][0] for run in runs) == sorted(MADE)
+        runs = finished(production, scene, RUNS)
+        assert sorted(asset for run in runs for asset in run["assets"]) == sorted(MADE)
         made = [
             [p for p in production.objects(f"{a}/{scene}/") if "/part-" in p] for a in ("trajectories", "footprints")
         ]

@@ -19,7 +19,7 @@ from stilt_dagster.kubernetes.pod_sizes import (
     pods_for,
     size_of,
 )
-from stilt_dagster.partitions import ASSETS
+from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import RUN_TAGS
@@ -81,3 +81,9 @@ def test_tags_override_sizes_and_nonsense_is_refused() -> None:
 
 def test_what_is_said_in_two_places_is_the_same() -> None:
     assert set(OVERRIDES) < set(RUN_TAGS)
+
+
+def test_each_asset_has_a_run_but_a_report_beside_its_jacobian() -> None:
+    assert runs_of(("footprints", "jacobian", "report")) == [("footprints",), ("jacobian", "report")]
+    assert runs_of(("footprints", "report")) == [("footprints",), ("report",)]
+    assert runs_of(()) == []

@@ -146,7 +146,7 @@ def test_what_failed_is_run_again_with_one_command(started: Project) -> None:
         tags = [run.tags for run in instance.get_runs(dg.RunsFilter(tags={"stilt/campaign": "july"}))]
         recorded = instance.fetch_materializations(campaign_key("july"), limit=9).records
     assert {t["stilt/scene"] for t in tags} == {LATE}
-    assert {t["stilt/asset"] for t in tags} >= {"receptors,meteorology_aggregate", "jacobian"}
+    assert {t["stilt/asset"] for t in tags} >= {"receptors,meteorology_aggregate", "jacobian,report"}
     assert all(t["stilt/cost"].endswith(" USD") for t in tags)
     assert [_metadata(r)["stilt/scenes_done"] for r in recorded] == [2, 1]
 
@@ -207,7 +207,7 @@ class Watch:
                 instance=self.bench.instance, run_config=QUIET, raise_on_error=False, tags=request.tags,
                 asset_selection=request.asset_selection, partition_key=request.tags.get("dagster/partition"),
             )  # fmt: skip
-        return [request.asset_selection[0].to_user_string() for request in new]
+        return [asset.to_user_string() for request in new for asset in request.asset_selection]
 
     def settle(self) -> list[str]:
         """Look until nothing is asked for any more; return the assets that ran, in order."""

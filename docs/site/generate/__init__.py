@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from generate import commands, environment, files, models
+from generate import commands, environment, files, metadata, models, python
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "scene fields": models.scene_fields,
@@ -14,10 +14,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "commands": commands.commands,
     "environment": environment.environment,
     "environment of a cluster": environment.cluster_environment,
-    "receptors file": files.receptors,
-    "particles file": files.particles,
-    "footprints file": files.footprints,
-    "background file": files.background,
-    "jacobian file": files.jacobian,
-    "aggregate file": files.aggregate,
+    "receptors file": lambda: files.columns("receptors"),
+    "particles file": lambda: files.columns("trajectories"),
+    "footprints file": lambda: files.variables("footprints"),
+    "background file": lambda: files.columns("background"),
+    "jacobian file": lambda: files.variables("jacobian"),
+    "metadata keys": metadata.metadata_keys,
+    **python.SECTIONS,
 }

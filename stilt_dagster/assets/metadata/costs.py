@@ -7,16 +7,18 @@ from typing import Any
 from stilt_dagster.science.costs.plan import Figures
 
 
-def plan_metadata(kind: str, figures: Figures) -> dict[str, Any]:
+def plan_metadata(kind: str, figures: Figures | None) -> dict[str, Any]:
     """Return figures as numbers, ``plan/cpu_hours`` or ``actual/cpu_hours`` and the like; what is unknown is left out.
 
     Parameters
     ----------
     kind : str
         ``plan`` or ``actual``.
-    figures : Figures
+    figures : Figures or None
         The figures.
     """
+    if figures is None:
+        return {}
     data = figures.to_dict()
     numbers = {
         **{name: data[name] for name in ("receptors", "particle_hours", "cpu_hours", "pods", "wall_hours")},

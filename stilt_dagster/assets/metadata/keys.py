@@ -84,6 +84,7 @@ KEYS: dict[str, Key] = {
     "stilt/receptors_with_background": Key("receptors whose particles end inside the field", "1"),
     "stilt/background_mean": Key("mean over these", "ppm"),
     "stilt/background_least_sampled": Key("least share of a receptor's particles inside the field", "1"),
+    "stilt/warnings": Key("what the report says a person should look at", "1"),
     "stilt/scenes": Key("scenes of a campaign", "1"),
     "stilt/scenes_done": Key("those that are done", "1"),
     "stilt/scenes_failed": Key("those of which a run failed, and nothing was made of it since", "1"),

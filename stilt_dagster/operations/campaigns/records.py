@@ -107,7 +107,7 @@ class Records:
         inputs = (
             self._numbers[asset].get(key, 0)
             for asset in ASSETS
-            if asset != "jacobian"
+            if asset not in ("jacobian", "report")
             for key in partition_keys(asset, scene)
         )
         return max(inputs) < self._numbers["jacobian"].get(scene, 0)

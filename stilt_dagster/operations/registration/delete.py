@@ -19,6 +19,7 @@ _FILES = {
     "receptors": ("{}.parquet",),
     "background": ("{}.parquet",),
     "jacobian": ("{}.nc",),
+    "report": ("{}.html",),
 }
 
 

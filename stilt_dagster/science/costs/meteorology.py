@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from stilt_dagster.science.meteorology.aggregate import Foreseen
 from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.meteorology.sources import PREFERENCE, SOURCES
 from stilt_dagster.science.meteorology.sources.domain import EARTH_RADIUS, Lambert, LonLatBox
@@ -17,17 +18,11 @@ _RECORDS, _SHARE = 180, 0.58
 _KEPT = 0.08
 
 
-def typical_reading(scene: Scene) -> tuple[int | None, int]:
-    """Return about how many bytes of meteorology a scene reads, and how many it keeps.
-
-    Returns
-    -------
-    (int or None, int)
-        None where its archive's grid is not known, as of a directory.
-    """
+def typical_aggregate(scene: Scene) -> Foreseen:
+    """Return about what a scene's aggregate will be: nothing is known of a directory, whose grid is not."""
     names = scene.meteorology.sources
     if not names:
-        return None, 0
+        return Foreseen(None, 0)
     box = scene_box(scene.receptor_list, scene.footprint.grid)
     sources = [SOURCES[name] for name in names if name in SOURCES]
     if not sources:
@@ -38,7 +33,7 @@ def typical_reading(scene: Scene) -> tuple[int | None, int]:
     for source in sources:
         steps = math.ceil(hours / source.spacing) + 1
         read += steps * _RECORDS * _SHARE * _points(source)
-    return round(read), min(round(read * _KEPT), scene.meteorology.budget * len(sources))
+    return Foreseen(round(read), min(round(read * _KEPT), scene.meteorology.budget * len(sources)))
 
 
 def _points(source: Source) -> float:

@@ -120,7 +120,7 @@ class Plan:
     calibrated: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, see docs/costs.md."""
+        """Return it as plain data, see docs/how-to/costs.md."""
         data = {"scene": self.scene, **self.planned.to_dict(), "calibrated": self.calibrated}
         return data if self.actual is None else {**data, "actual": self.actual.to_dict()}
 
@@ -155,11 +155,11 @@ def _sum(some: Sequence[Figures], concurrency: Concurrency) -> Figures:
     return Figures(
         receptors=sum(f.receptors for f in some),
         particle_hours=sum(f.particle_hours for f in some),
-        cpu_hours=round(sum(cpu), 4) if cpu else None,
+        cpu_hours=round(sum(cpu), 6) if cpu else None,
         pods=max((f.pods for f in some if f.pods is not None), default=None),
-        wall_hours=None if wall is None else round(wall, 4),
+        wall_hours=None if wall is None else round(wall, 6),
         bytes=Bytes(**{name: _total([getattr(f.bytes, name) for f in some]) for name in Bytes.__dataclass_fields__}),
-        cost=Cost(round(sum(f.cost.amount for f in some), 4), first.currency, first.prices_of),
+        cost=Cost(round(sum(f.cost.amount for f in some), 6), first.currency, first.prices_of),
     )
 
 

@@ -3,7 +3,8 @@
 CPU is hycs_std's, which grows with particles and hours, and what is added to it by text, Parquet, gridding and NetCDF.
 Bytes of trajectories grow with rows, one a particle and minute; those of footprints and jacobian with the cells that
 are touched, on top of what a file has without any. Constants were measured on hycs_std v5.1.0, see *Cost* in
-docs/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was measured.
+docs/explanation/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was
+measured.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 
 #: CPU of a receptor, s: to start, of an hour of meteorology, of a particle-hour in hycs_std and in what reads it.
-_RECEPTOR_CPU, _HOUR_CPU, _PARTICLE_HOUR_CPU = 0.10, 0.004, 0.00225
+_RECEPTOR_CPU, _HOUR_CPU, _PARTICLE_HOUR_CPU = 0.07, 0.002, 0.00222
 #: CPU of a pair of part files, s.
-_FILE_CPU = 0.05
+_FILE_CPU = 0.08
 #: CPU of all else, s: Python, Dagster, the aggregate, the jacobian.
 _SCENE_CPU = 4.0
 
@@ -28,15 +29,19 @@ _SCENE_CPU = 4.0
 _ROW_BYTES, _ROW_BYTES_BY_DAY, _COLUMNS, _MIXED = 7.4, 2.6, 11, 1500.0
 _TRAJECTORY_FILE = 8_000
 
-#: Bytes of a cell that is not zero, twice in a footprint file, and of a file and a receptor without any.
-_FOOTPRINT_ENTRY, _JACOBIAN_ENTRY = 9.0, 3.4
-_FOOTPRINT_FILE, _JACOBIAN_FILE, _RECEPTOR_BYTES, _AXIS = 38_000, 39_000, 250, 24
+#: Bytes of a file, of a receptor, of a chunk of a layer with anything in it, of a cell that is not zero (twice in a
+#: footprint file), and of a row or column of the grid.
+_FOOTPRINT_FILE, _FOOTPRINT_RECEPTOR, _CHUNK, _FOOTPRINT_ENTRY = 38_000, 370, 214, 8.6
+_JACOBIAN_FILE, _JACOBIAN_RECEPTOR, _JACOBIAN_ENTRY = 36_000, 190, 3.7
+_AXIS = 24
+#: Bytes that a retrieval adds to a jacobian: once, an observation, and a level of one.
+_RETRIEVAL, _OBSERVATION, _LEVEL = 8_000, 90, 16
 
 _KM_A_DEGREE = 111.2
 
-#: Wind near the ground, km an hour; spread of particles after an hour by day and by night, km; share of particles that
+#: Wind near the ground, km an hour; by night and by day: spread of particles after an hour, km, and share of those that
 #: are low enough to feel the surface.
-_WIND, _SPREAD, _LOW = 18.0, (0.5, 2.0), (0.05, 0.4)
+_WIND, _SPREAD, _LOW = 18.0, (1.2, 2.6), (0.1, 0.4)
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,17 @@ class Calibration:
 
     Attributes
     ----------
-    cpu, rows, entries : float
-        Of CPU, of the bytes of particle rows, of the footprints' cells that are not zero.
+    cpu, rows, entries, layers : float
+        Of CPU, of the bytes of a particle row, of the number of the footprints' touched cells, of their bytes.
+    inside : float
+        Share of the particle-minutes before particles leave the meteorology: those after that take nothing.
     """
 
     cpu: float = 1.0
     rows: float = 1.0
     entries: float = 1.0
+    layers: float = 1.0
+    inside: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,24 +113,35 @@ def predict(
     transport, grid = scene.transport, scene.footprint.grid
     hours = abs(transport.n_hours)
     day = _share_of_day(scene)
-    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours + _PARTICLE_HOUR_CPU * transport.numpar * hours) + files * _FILE_CPU
+    particle_hours = n * transport.numpar * hours * calibration.inside
+    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours) + _PARTICLE_HOUR_CPU * particle_hours + files * _FILE_CPU
     mixed = min(1.0, _MIXED / max(float(scene.receptor_list.height.max()), 1.0))
     row = (_ROW_BYTES + _ROW_BYTES_BY_DAY * day * mixed) * len(transport.varsiwant) / _COLUMNS
-    entries = n * entries_of_receptor(scene, day) * calibration.entries
+    touched, chunks = _touched(scene, day)
+    entries = n * touched * calibration.entries
+    layers = n * (touched * _FOOTPRINT_ENTRY + chunks * _CHUNK) * calibration.layers
     axes = _AXIS * (grid.nx + grid.ny)
+    observed = 0
+    if scene.has_columns:
+        observed = _RETRIEVAL + n * (_OBSERVATION + _LEVEL * scene.soundings.averaging_kernel.shape[1])
     return Prediction(
         files=files,
         cpu_seconds=cpu * calibration.cpu,
         scene_cpu_seconds=_SCENE_CPU * calibration.cpu,
-        trajectories=n * transport.numpar * hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
-        footprints=entries * _FOOTPRINT_ENTRY + files * (_FOOTPRINT_FILE + axes) + n * _RECEPTOR_BYTES,
-        jacobian=entries * _JACOBIAN_ENTRY + _JACOBIAN_FILE + axes + 8 * grid.nx * grid.ny + n * _RECEPTOR_BYTES,
+        trajectories=particle_hours * 60 * row * calibration.rows + files * _TRAJECTORY_FILE,
+        footprints=layers + files * (_FOOTPRINT_FILE + axes) + n * _FOOTPRINT_RECEPTOR,
+        jacobian=entries * _JACOBIAN_ENTRY
+        + n * _JACOBIAN_RECEPTOR
+        + _JACOBIAN_FILE
+        + axes
+        + 8 * grid.nx * grid.ny
+        + observed,
         entries=entries,
     )
 
 
-def entries_of_receptor(scene: Scene, day: float) -> float:
-    """Return how many cells of a receptor's footprint are expected not to be zero, over all layers.
+def _touched(scene: Scene, day: float) -> tuple[float, float]:
+    """Return how many cells of a receptor's footprint are expected not to be zero, over all layers, in how many chunks.
 
     In each hour a plume of the particles' spread moves on with the wind; a cell of it is touched with the probability
     that one of the minutes of low particles falls within a kernel of it. What has left the grid touches none.
@@ -146,17 +166,21 @@ def entries_of_receptor(scene: Scene, day: float) -> float:
     across = max(abs(x - x0) * unit_x, abs(x1 - x) * unit_x, abs(y - y0) * unit_y, abs(y1 - y) * unit_y)
     age = np.arange(abs(transport.n_hours)) + 0.5
     low, spread = (a + day * (b - a) for a, b in (_LOW, _SPREAD))
-    sigma = spread * age**0.8
+    sigma = spread * np.sqrt(age)
     # The kernel of R STILT's rule, degrees, in cells a side.
     deviation = 0.06 * footprint.smooth_factor * (2 * (sigma / _KM_A_DEGREE) ** 2) ** 0.25 * np.sqrt(age / 24)
     width = 3 * deviation * _KM_A_DEGREE / (cosine if grid.is_longlat else 1.0)
     dx, dy = grid.xres * unit_x, grid.yres * unit_y
     kernel = (1 + 2 * np.floor(width / dx)) * (1 + 2 * np.floor(width / dy))
-    plume = np.maximum((_WIND + 4 * sigma + 2 * width) * (4 * sigma + 2 * width) / (dx * dy), 1.0)
+    along, beside = _WIND + 4 * sigma + 2 * width, 4 * sigma + 2 * width
+    plume = (1 + along / dx) * (1 + beside / dy)
+    chunks = np.minimum((1 + along / (128 * dx)) * (1 + beside / (128 * dy)), -(-grid.nx // 128) * -(-grid.ny // 128))
     touched = np.minimum(plume * -np.expm1(-60 * transport.numpar * low * kernel / plume), grid.nx * grid.ny)
     inside = np.clip((across - _WIND * (age - 0.5)) / _WIND, 0.0, 1.0)
-    total = float((touched * inside).sum())
-    return min(0.6 * total, grid.nx * grid.ny) if footprint.time_integrate else total
+    total, parts = float((touched * inside).sum()), float((chunks * inside).sum())
+    if footprint.time_integrate:
+        return min(0.6 * total, grid.nx * grid.ny), float(chunks.max())
+    return total, parts
 
 
 def _share_of_day(scene: Scene) -> float:

@@ -90,15 +90,21 @@ def calibrate(scene: Scene, spent: Spent, *, first: bool = True) -> Calibration 
     n = sum(_receptors(particles) for particles, _ in pairs)
     if n == 0:
         return None
-    expected = predict(scene, receptors=n, files=len(pairs))
+    transport = scene.transport
+    most = n * transport.numpar * abs(transport.n_hours) * 60
+    inside = min(1.0, sum(particles.rows for particles, _ in pairs) / most) or 1.0
+    expected = predict(scene, Calibration(inside=inside), receptors=n, files=len(pairs))
     cpu = sum(part.effort.cpu_seconds for pair in pairs for part in pair if part.effort is not None)
     size = sum(particles.size for particles, _ in pairs)
     entries = sum(footprints.rows for _, footprints in pairs)
-    bare = predict(scene, Calibration(rows=0.0), receptors=n, files=len(pairs)).trajectories
+    grids = sum(footprints.size for _, footprints in pairs)
+    bare = predict(scene, Calibration(rows=0.0, layers=0.0), receptors=n, files=len(pairs))
     return Calibration(
         cpu=cpu / expected.cpu_seconds,
-        rows=max(size - bare, 0.0) / (expected.trajectories - bare),
-        entries=entries / expected.entries if expected.entries else 1.0,
+        rows=max(size - bare.trajectories, 0.0) / (expected.trajectories - bare.trajectories),
+        entries=entries / expected.entries,
+        layers=max(grids - bare.footprints, 0.0) / (expected.footprints - bare.footprints),
+        inside=inside,
     )
 
 

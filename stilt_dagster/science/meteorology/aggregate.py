@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from stilt_dagster.science.meteorology.arl.index import RECORD_HEADER
 from stilt_dagster.science.meteorology.arl.joining import bytes_to_join, n_records
 from stilt_dagster.science.meteorology.choice import choose_sources
 from stilt_dagster.science.meteorology.description import Description, GridDescription, file_name
+from stilt_dagster.science.meteorology.extent.crop import rectangle_of
+from stilt_dagster.science.meteorology.extent.envelope import Winds, share_inside
 from stilt_dagster.science.meteorology.extent.needs import Needs, scene_box
 from stilt_dagster.science.meteorology.extent.selection import Extent, Limits, Steps, select, whole
+from stilt_dagster.science.meteorology.extent.survey import Survey
 from stilt_dagster.science.meteorology.file_names import FileNames
 from stilt_dagster.science.meteorology.files import file_names, find_files
 from stilt_dagster.science.meteorology.time_steps import select_steps
@@ -67,8 +71,27 @@ def build_aggregate(scene: Scene, archive: Archive, destination: Path, *, foreca
     return Description.of(meteorology_key(scene), described, outside)
 
 
-def bytes_to_read(scene: Scene, archive: Archive) -> tuple[int, int]:
-    """Return how many bytes of an archive :func:`build_aggregate` reads for a scene, and how many it writes.
+@dataclass(frozen=True)
+class Foreseen:
+    """What an aggregate will be.
+
+    Attributes
+    ----------
+    bytes_read : int or None
+        Bytes of the archive that are read for it; None where that is not known.
+    bytes_written : int
+        Its own.
+    inside : float
+        Share of a run that air spends on its grids, about: particles that leave them cost no more.
+    """
+
+    bytes_read: int | None
+    bytes_written: int
+    inside: float = 1.0
+
+
+def foresee_aggregate(scene: Scene, archive: Archive) -> Foreseen:
+    """Return what :func:`build_aggregate` would read and write for a scene.
 
     The index records and the coarse look at winds and mixing heights, some hundredths of it, are read to find out.
 
@@ -77,7 +100,7 @@ def bytes_to_read(scene: Scene, archive: Archive) -> tuple[int, int]:
     MeteorologyError, EngineError
         As :func:`build_aggregate`.
     """
-    read = written = 0
+    read, written, inside = 0, 0, 0.0
     for counted, steps in _find_grids(scene, archive, forecasts=True)[0]:
         arl.require_one_grid(header for header, _ in steps)
         selection = _extent(scene, steps).selection
@@ -87,7 +110,19 @@ def bytes_to_read(scene: Scene, archive: Archive) -> tuple[int, int]:
         records = sum(n_records(step, selection.n_levels) for step in kept)
         read += counted.bytes_read + bytes_to_join(steps, selection)
         written += records * (RECORD_HEADER + cells)
-    return read, written
+        inside = max(inside, _share_inside(scene, steps, selection.n_levels))
+    return Foreseen(read, written, inside)
+
+
+def _share_inside(scene: Scene, steps: Steps, n_levels: int) -> float:
+    """Return the share of a run that air spends on a source's grid."""
+    needs, survey = Needs.of(scene), Survey.of(steps)
+    winds = Winds.of(survey, n_levels)
+    if winds is None:
+        return 1.0
+    receptors = rectangle_of(survey.header.grid, needs.receptors)
+    releases = [(time - survey.steps[0][1]) / pd.Timedelta(hours=1) for time in needs.releases]
+    return share_inside(winds, receptors, releases, needs.n_hours)
 
 
 def _find_grids(scene: Scene, archive: Archive, *, forecasts: bool) -> tuple[list[tuple[CountedArchive, Steps]], str]:

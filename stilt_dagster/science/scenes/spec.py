@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_receptors, make_receptor
@@ -83,6 +90,14 @@ class Scene(Spec):
 
     _receptors: Receptors | None = PrivateAttr(None)
     _soundings: Soundings | None = PrivateAttr(None)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what older specs do not have, so that hashes of theirs stay what they were."""
+        fields: dict[str, Any] = handler(self)
+        if self.budget is None:
+            fields.pop("budget", None)
+        return fields
 
     @field_validator("time", mode="before")
     @classmethod

@@ -216,6 +216,11 @@ class ParticleFile:
         self.size = size_of(source)
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns it has."""
+        return list(self._file.schema_arrow.names)
+
+    @property
     def rows(self) -> int:
         """Number of particle rows."""
         return int(self._file.metadata.num_rows)

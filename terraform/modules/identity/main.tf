@@ -16,7 +16,7 @@ locals {
     code = ["store/scenes/", "store/sources/", "compute-logs/"]
     run = [
       "store/receptors/", "store/meteorology_aggregate/", "store/trajectories/", "store/footprints/",
-      "store/background/", "store/jacobian/", "compute-logs/",
+      "store/background/", "store/jacobian/", "store/report/", "compute-logs/",
     ]
   }
   operator_writes = ["store/scenes/", "store/sources/", "store/domains/"]

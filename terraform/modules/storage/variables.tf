@@ -24,11 +24,13 @@ variable "days" {
   validation {
     condition = !anytrue([
       for prefix in keys(var.days) : anytrue([
-        for kept in ["store/jacobian/", "store/scenes/", "store/receptors/", "store/sources/", "store/domains/"] :
+        for kept in [
+          "store/jacobian/", "store/report/", "store/scenes/", "store/receptors/", "store/sources/", "store/domains/",
+        ] :
         startswith(kept, prefix)
       ])
     ])
-    error_message = "days: jacobians, scenes, receptors, sources and domains stay; name what is to be deleted more narrowly."
+    error_message = "days: jacobians, reports, scenes, receptors, sources and domains stay; name what is to be deleted more narrowly."
   }
 }
 

@@ -192,3 +192,28 @@ def upwind(winds: Winds, receptors: Rectangle, releases: Sequence[float], n_hour
         reach[2] - SPREAD * (receptors[2] - reach[2]),
         reach[3] + SPREAD * (reach[3] - receptors[3]),
     )
+
+
+def share_inside(winds: Winds, receptors: Rectangle, releases: Sequence[float], n_hours: float) -> float:
+    """Return the share of a run's time that air spends on the grid before it leaves it for good.
+
+    Parameters
+    ----------
+    winds, receptors, releases, n_hours
+        As of :func:`upwind`. The highest of the winds are left out: few particles come there.
+    """
+    grid = winds.header.grid
+    x0, x1, y0, y1 = receptors
+    columns, rows = np.meshgrid(np.linspace(x0, x1, _SIDE), np.linspace(y0, y1, _SIDE))
+    steps = max(1, round(abs(n_hours) / _STEP))
+    step = n_hours / steps
+    shares = []
+    for release in releases:
+        for level in range(max(1, len(winds.u) - 1)):
+            x, y = columns.ravel(), rows.ravel()
+            inside = np.ones(x.shape, bool)
+            for k in range(steps):
+                x, y = winds.moved(level, release + k * step, x, y, step)
+                inside &= (y >= 0) & (y <= grid.ny - 1) & (grid.wraps_lon | ((x >= 0) & (x <= grid.nx - 1)))
+                shares.append(inside.mean())
+    return float(np.mean(shares))
