@@ -1,6 +1,7 @@
 """Checks: what must hold of a scene's products, and what a person should look at; one module an asset.
 
-Those of an asset are one step, which reads what they need once.
+Those of an asset are one step, which reads what they need once. They have no partitions: Dagster looks up the partition
+of every verdict of a check, one by one, whenever a page shows the asset. A verdict names its scene.
 """
 
 from stilt_dagster.checks.footprints import footprints_hold_all_influence

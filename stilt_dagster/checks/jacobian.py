@@ -1,6 +1,7 @@
 """Checks of a jacobian, read once from the file that was published."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -8,7 +9,6 @@ import numpy as np
 
 from stilt_dagster.assets import jacobian as jacobian_asset
 from stilt_dagster.checks.parts import some_of
-from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
@@ -30,10 +30,7 @@ _DESCRIPTIONS = {
 
 @dg.multi_asset_check(
     name="check_jacobian",
-    specs=[
-        dg.AssetCheckSpec(name, asset=jacobian_asset, description=text, partitions_def=scenes)
-        for name, text in _DESCRIPTIONS.items()
-    ],
+    specs=[dg.AssetCheckSpec(name, asset=jacobian_asset, description=text) for name, text in _DESCRIPTIONS.items()],
 )
 def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
     """Check a jacobian's structure, sums and hours."""
@@ -46,11 +43,12 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
         found = store.store.folder("jacobian").open(f"{scene.id}.nc", read, whole=True)
         if found is None:
             raise missing("jacobian", scene.id)
+    verdict = partial(_result, scene.id)
     again = "materialize jacobian again; if it stays, report it with the scene's spec"
     broken = [name for name, holds in found.structure.items() if not holds]
-    yield _result(VALID, broken, f"does not hold: {', '.join(broken)}: {again}", {**found.structure, **found.outcomes})
+    yield verdict(VALID, broken, f"does not hold: {', '.join(broken)}: {again}", {**found.structure, **found.outcomes})
     different = found.differing_rows
-    yield _result(
+    yield verdict(
         SUMS,
         different,
         f"{len(different)} rows do not sum to their footprints, first {_ids(found, different[:1])}: materialize "
@@ -61,7 +59,7 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
         },
     )
     far = outliers(np.where(found.status == 0, found.sums, 0.0))
-    yield _result(
+    yield verdict(
         PLAUSIBLE,
         far,
         f"{len(far)} rows are far from the scene's median, first {_ids(found, far[:1])}: look at these receptors' "
@@ -75,7 +73,7 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
         dg.AssetCheckSeverity.WARN,
     )
     late = found.rows_outside_hours
-    yield _result(
+    yield verdict(
         HOURS, late, f"{len(late)} observations can feel hours without columns: {again}", {"observations": len(late)}
     )
 
@@ -85,6 +83,7 @@ def _ids(found: Examined, rows: Sequence[Any]) -> list[str]:
 
 
 def _result(
+    scene: str,
     name: str,
     wrong: Sequence[Any],
     description: str,
@@ -97,6 +96,6 @@ def _result(
         asset_key=jacobian_asset.key,
         passed=len(wrong) == 0,
         severity=severity,
-        metadata=metadata,
-        description=description if len(wrong) else _DESCRIPTIONS[name],
+        metadata={"scene": scene, **metadata},
+        description=f"jacobian of {scene}: {description}" if len(wrong) else _DESCRIPTIONS[name],
     )

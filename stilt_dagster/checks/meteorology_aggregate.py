@@ -3,7 +3,6 @@
 import dagster as dg
 
 from stilt_dagster.assets import meteorology_aggregate as aggregate_asset
-from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing, read_description
@@ -13,7 +12,6 @@ from stilt_dagster.science.meteorology.window import Window
 
 @dg.asset_check(
     asset=aggregate_asset,
-    partitions_def=scenes,
     blocking=True,
     description="The files hold every hour of the runs, and winds on every level of every hour.",
 )
@@ -34,10 +32,13 @@ def meteorology_is_complete(context: dg.AssetCheckExecutionContext, store: Store
     return dg.AssetCheckResult(
         passed=not problems,
         metadata={
+            "scene": scene.id,
             "needed": str(window),
             "steps": [len(header.steps) for header in headers],
             "levels": [len(header.levels) - 1 for header in headers],
             "receptors outside": len(description.outside),
         },
-        description=f"{'; '.join(problems[:3])}{more}: {advice}" if problems else f"complete for {window}",
+        description=f"meteorology of {scene.id}: {'; '.join(problems[:3])}{more}: {advice}"
+        if problems
+        else f"complete for {window}",
     )

@@ -4,7 +4,6 @@ import dagster as dg
 import numpy as np
 
 from stilt_dagster.assets import receptors as receptors_asset
-from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
@@ -13,7 +12,6 @@ from stilt_dagster.science.scenes.receptor_table import read_receptors
 
 @dg.asset_check(
     asset=receptors_asset,
-    partitions_def=scenes,
     blocking=True,
     description="Ids are unique, positions finite, and the receptors those of the spec.",
 )
@@ -33,6 +31,6 @@ def receptors_are_valid(context: dg.AssetCheckExecutionContext, store: StoreReso
     advice = "correct the scene's receptors, register it with --replace, and materialize receptors again"
     return dg.AssetCheckResult(
         passed=passed,
-        metadata=dict(found),
-        description=f"{len(table)} receptors" if passed else f"the receptor table is not valid: {advice}",
+        metadata={"scene": scene.id, **found},
+        description=f"{len(table)} receptors" if passed else f"receptors of {scene.id} are not valid: {advice}",
     )
