@@ -79,9 +79,7 @@ def record(instance: dg.DagsterInstance, store: Store, name: str, *, is_failed: 
             instance.report_runless_asset_event(_materialization(asset, key, version, shown))
     for check in sorted(defs.resolve_asset_graph().asset_check_keys, key=str) if not is_failed else ():
         instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                check.asset_key, check.name, passed=True, metadata={"failed": 0}, partition=scene.id
-            )
+            dg.AssetCheckEvaluation(check.asset_key, check.name, passed=True, metadata={"scene": scene.id})
         )
     tags = {**load_of(instance, scene.id)[1], "stilt/scene": scene.id, "stilt/campaign": CAMPAIGN}
     for job, assets in RUNS[: 2 if is_failed else 3]:
@@ -103,9 +101,11 @@ def multiply(home: Path, store: Path, scene: str, copies: list[str]) -> None:
     spec = (store / "scenes" / f"{scene}.json").read_text()
     history = home / "history"
     with sqlite3.connect(history / "runs/index.db") as log, sqlite3.connect(history / "runs.db") as runs:
-        events = _rows(log, "event_logs", "partition = ?1 or partition like ?1 || '|%'", scene)
+        # Verdicts of checks have no partition, and name their scene.
+        whose = "partition = ?1 or partition like ?1 || '|%' or event like '%\"' || ?1 || '\"%'"
+        events = _rows(log, "event_logs", whose, scene)
         tags = {row["id"]: _rows(log, "asset_event_tags", "event_id = ?1", row["id"]) for row in events}
-        checks = _rows(log, "asset_check_executions", "partition = ?1", scene)
+        checks = _rows(log, "asset_check_executions", "evaluation_event like '%' || ?1 || '%'", scene)
         made = _rows(runs, "runs", "run_id in (select run_id from run_tags where value = ?1)", scene)
         run_tags = {row["run_id"]: _rows(runs, "run_tags", "run_id = ?1", row["run_id"]) for row in made}
         for copy in copies:
@@ -159,6 +159,7 @@ def _versions(scene: Scene, engine: str) -> dict[str, str]:
         "trajectories": trajectories,
         "footprints": footprints,
         "jacobian": versions.jacobian_version(scene, footprints),
+        "report": versions.report_version(versions.jacobian_version(scene, footprints)),
     }
 
 

@@ -109,9 +109,7 @@ def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(proje
         done = project.dagster("asset", "materialize", "-m", "stilt_dagster.definitions", "--select", select, *where)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "RUN_SUCCESS" in done.stderr
-        if select == "trajectories,footprints":  # no terminal: progress is logged, in quarters
-            assert "trajectories: 9 of 9 receptors" in done.stderr
-            assert done.stderr.count(" of 9 receptors") <= 20
+        assert done.stderr.count(" of 9 receptors") <= 6, "no terminal: progress is logged, in quarters of long work"
     status = project.status(scene)
     assert (status["ok"] + status["empty"], status["failed"], status["pending"]) == (9, 0, 0)
     assert {a["state"] for a in status["assets"].values()} == {"ready"}
