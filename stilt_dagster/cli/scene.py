@@ -60,15 +60,9 @@ def add(
             added.append({"scene": scene.id, "receptors": len(scene.receptor_list), "new": new})
             if not as_json:
                 state = "registered" if new else "already registered"
-                typer.echo(
-                    f"{scene.id}: {state}, {len(scene.receptor_list)} receptors, about {_hours(scene.predicted_cpu)}"
-                )
+                typer.echo(f"{scene.id}: {state}, {len(scene.receptor_list)} receptors")
         if as_json:
             typer.echo(json.dumps(added))
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds:.0f} s of CPU" if seconds < 600 else f"{seconds / 3600:.1f} h of CPU"
 
 
 @app.command("list")

@@ -122,8 +122,9 @@ def registration(scene: Scene, source: str, plan: Plan) -> dg.AssetObservation:
         partition=scene.id,
         description="registered",
         metadata={
-            "receptors": load.receptors,
-            "predicted CPU of hycs_std, h": round(load.cpu_seconds / 3600, 2),
+            "stilt/receptors": load.receptors,
+            "plan/cpu_hours": plan.planned.cpu_hours,
+            "plan/cost": cost.amount,
             "load": json.dumps(load.to_dict()),
             "tags": json.dumps({**scene.tags, **_found_by(scene, plan)}),
             "plan": json.dumps({"cost": cost.amount, "currency": cost.currency, "cpu_hours": plan.planned.cpu_hours}),
