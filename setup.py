@@ -52,7 +52,7 @@ setup(
     ],
     extras_require={
         "alerts": ["apprise>=1.9"],
-        "docs": ["mkdocs-click>=0.8", "mkdocs-gen-files>=0.5", "mkdocs-material>=9.6", "mkdocstrings-python>=1.13"],
+        "docs": ["mkdocs-gen-files>=0.5", "mkdocs-material>=9.6", "mkdocstrings-python>=1.13"],
         "image": ["dumb-init>=1.2.5"],
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
