@@ -25,7 +25,7 @@ def scene_of(context: dg.InputContext | dg.OutputContext) -> str:
 
 
 def record_location(context: dg.OutputContext, store: Store, path: str) -> None:
-    """Record where an output is in the store, and all runs of its scene, as links.
+    """Record where an output is in the store, its scene's report, and all runs of the scene, as links.
 
     Parameters
     ----------
@@ -36,12 +36,14 @@ def record_location(context: dg.OutputContext, store: Store, path: str) -> None:
     path : str
         A file, or a folder of files, below the store's root.
     """
-    runs = quote(f"tag:stilt/scene={scene_of(context)}", safe="")
+    scene = scene_of(context)
+    runs = quote(f"tag:stilt/scene={scene}", safe="")
     uri = Path(store.root, path).as_uri() if store.is_local else f"{store.root}/{path}"
     context.add_output_metadata(
         {
             "dagster/uri": uri,
             "stilt/location": _link(store, path),
+            "stilt/report": _link(store, f"report/{scene}.html"),
             "stilt/runs": dg.MetadataValue.url(f"/runs?q[0]={runs}"),
         }
     )

@@ -72,6 +72,7 @@ def test_a_good_scene_passes_every_check_and_records_known_keys(bench: Bench) ->
         assert set(recorded) <= set(KEYS), asset
         place = recorded["dagster/uri"].removeprefix("file://")
         assert Path(place).exists(), "the link leads somewhere"
+        assert Path(recorded["stilt/report"]).exists()
         assert recorded["stilt/runs"].endswith(f"tag%3Astilt%2Fscene%3D{scene.id}")
         if count is not None:
             assert recorded["dagster/row_count"] == count, asset

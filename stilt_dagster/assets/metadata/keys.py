@@ -44,6 +44,7 @@ KEYS: dict[str, Key] = {
     "dagster/row_count": Key("rows of the partition's table, or along the receptors of its NetCDF files", "1"),
     "dagster/uri": Key("where the partition's files are"),
     "stilt/location": Key("the same, to open: a path, or the bucket's page in the cloud console"),
+    "stilt/report": Key("the scene's report, once it is made"),
     "stilt/runs": Key("every run of the scene"),
     "stilt/picture": Key("a map of receptors or influence, or a plume of particles"),
     "stilt/receptors": Key("receptors of the scene, or of the shards of the run", "1"),
