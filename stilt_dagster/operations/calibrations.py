@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -11,8 +12,11 @@ from pathlib import Path
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.costs.spent import Spent, calibrate
+from stilt_dagster.science.errors import StoreError
 
 _FOLDER, _FILE = "costs", "calibration.json"
+
+_LOG = logging.getLogger("stilt_dagster")
 
 #: Least CPU of a scene that says something of a machine, s.
 _LEAST_CPU = 20.0
@@ -47,7 +51,8 @@ def read_calibration(store: Store) -> Measured | None:
 def record_calibration(scene: StoredScene, spent: Spent) -> None:
     """Keep what a finished scene took, for the plans of others; nothing of one that was too small to tell.
 
-    Two that are recorded at the same time lose one of them, which is no loss.
+    Two that are recorded at the same time lose one of them, which is no loss; nor is one that the store does not take,
+    so that no scene fails for it.
     """
     found = calibrate(scene.spec, spent, first=False)
     if found is None or (spent.cpu_seconds or 0.0) < _LEAST_CPU:
@@ -55,7 +60,11 @@ def record_calibration(scene: StoredScene, spent: Spent) -> None:
     machine = _machine()
     known = {name: m for name, m in _read(scene.store).items() if name != machine}
     known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
-    scene.store.folder(_FOLDER).write(_FILE, json.dumps({name: asdict(m) for name, m in known.items()}, indent=1))
+    text = json.dumps({name: asdict(m) for name, m in known.items()}, indent=1)
+    try:
+        scene.store.folder(_FOLDER).write(_FILE, text)
+    except StoreError as error:
+        _LOG.warning("what scene %s took calibrates no other plan: %s", scene.id, error)
 
 
 def _read(store: Store) -> dict[str, Measured]:

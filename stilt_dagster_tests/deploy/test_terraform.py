@@ -247,7 +247,7 @@ def test_rights_are_least(planned: dict[str, Made], environment: str) -> None:
     assert wrote == {
         "run": {
             *(f"store/{a}/" for a in ("receptors", "meteorology_aggregate", "trajectories", "footprints")),
-            "store/background/", "store/jacobian/", "store/report/", "compute-logs/",
+            "store/background/", "store/jacobian/", "store/report/", "store/costs/", "compute-logs/",
         },
         "code": {"store/scenes/", "store/sources/", "compute-logs/"},
     }  # fmt: skip

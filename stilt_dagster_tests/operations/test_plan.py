@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -10,8 +11,9 @@ import pytest
 import yaml
 
 from stilt_dagster.definitions import build_defs
+from stilt_dagster.operations import calibrations
 from stilt_dagster.operations.ingest.sources import load_sources
-from stilt_dagster.operations.plan import concurrency_of, plan_scene, plan_stored
+from stilt_dagster.operations.plan import concurrency_of, plan_scene, plan_stored, record_actual
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
@@ -186,6 +188,18 @@ def test_a_budget_given_twice_is_refused(tmp_path: Path) -> None:
 def _with(place: Place, text: str) -> Store:
     place.store.folder("sources").write("tropomi.yaml", text)
     return place.store
+
+
+def test_a_store_that_takes_no_calibration_loses_no_scene(
+    finished: Project, project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a bucket does whose rights do not reach there."""
+    shutil.copytree(finished.store, project.store, dirs_exist_ok=True)
+    (project.store / "costs").write_text("no folder")
+    monkeypatch.setattr(calibrations, "_LEAST_CPU", 0.0)
+    scene = StoredScene.load(Store(str(project.store)), SCENE, engine_version(find_hycs_std()))
+    assert record_actual(scene, Concurrency(2), 1000).receptors == 9
+    assert "calibrates no other plan" in caplog.text
 
 
 def test_other_scenes_of_a_store_calibrate_the_cpu(project: Project) -> None:

@@ -16,10 +16,10 @@ locals {
     code = ["store/scenes/", "store/sources/", "compute-logs/"]
     run = [
       "store/receptors/", "store/meteorology_aggregate/", "store/trajectories/", "store/footprints/",
-      "store/background/", "store/jacobian/", "store/report/", "compute-logs/",
+      "store/background/", "store/jacobian/", "store/report/", "store/costs/", "compute-logs/",
     ]
   }
-  operator_writes = ["store/scenes/", "store/sources/", "store/domains/"]
+  operator_writes = ["store/scenes/", "store/sources/", "store/domains/", "store/campaigns/", "store/prices.yaml"]
 
   within = { for prefix in distinct(flatten([values(local.reads), values(local.writes), local.operator_writes])) :
     prefix => "resource.name.startsWith(\"${local.objects}/${prefix}\")"
