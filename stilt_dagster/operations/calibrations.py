@@ -58,10 +58,10 @@ def record_calibration(scene: StoredScene, spent: Spent) -> None:
     if found is None or (spent.cpu_seconds or 0.0) < _LEAST_CPU:
         return
     machine = _machine()
-    known = {name: m for name, m in _read(scene.store).items() if name != machine}
-    known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
-    text = json.dumps({name: asdict(m) for name, m in known.items()}, indent=1)
     try:
+        known = {name: m for name, m in _read(scene.store).items() if name != machine}
+        known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
+        text = json.dumps({name: asdict(m) for name, m in known.items()}, indent=1)
         scene.store.folder(_FOLDER).write(_FILE, text)
     except StoreError as error:
         _LOG.warning("what scene %s took calibrates no other plan: %s", scene.id, error)
