@@ -18,7 +18,8 @@ from stilt_dagster.automation.domain_schedule import due_domains
 from stilt_dagster.automation.retrieval_sensors import build_retrieval_sensor
 from stilt_dagster.operations.ingest import ledger
 from stilt_dagster.operations.ingest import scan as scanning
-from stilt_dagster.operations.ingest.scan import Scan, scan
+from stilt_dagster.operations.ingest.arrivals import Scan
+from stilt_dagster.operations.ingest.scan import scan
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.folders import Folder

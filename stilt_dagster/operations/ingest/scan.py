@@ -9,11 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import dagster as dg
 
-from stilt_dagster.operations.ingest.arrivals import record_scan
+from stilt_dagster.operations.ingest.arrivals import Scan, record_scan
 from stilt_dagster.operations.ingest.granules import NoReceptorsError, select_soundings
 from stilt_dagster.operations.ingest.ledger import Entry, Ledger
 from stilt_dagster.operations.ingest.sources import Source
@@ -43,56 +43,6 @@ _OVER = "over budget"
 #: A remote file larger than this, bytes, is recorded before it is copied: if that takes longer than a tick may, it
 #: counts as a try, and does not hold up those after it.
 _LARGE = 64 << 20
-
-
-@dataclass
-class Scan:
-    """What a scan found.
-
-    Attributes
-    ----------
-    new, replaced : list of str
-        Scenes registered, and registered anew from a newer version.
-    unchanged : int
-        Granules that changed nothing: known content, or an older version.
-    skipped, waiting, failed : list of (str, str)
-        Files no scene was made of, that will be tried again, and that were given up: name and reason.
-    listed : int
-        Files there are.
-    finished : bool
-        Whether all were looked at.
-    newest : (float, str)
-        The file that changed last, of those handled: when, and its name.
-    unrequested : list of str
-        Scenes of earlier scans whose first run may not have been asked for.
-    """
-
-    new: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-    unchanged: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    waiting: list[tuple[str, str]] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    listed: int = 0
-    finished: bool = True
-    newest: tuple[float, str] = (0.0, "")
-    unrequested: list[str] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        """Return what a person wants to know, a line each."""
-        lines = [f"{name}: registered" for name in self.new]
-        lines += [f"{name}: registered again, from a newer version" for name in self.replaced]
-        kinds = (("skipped", self.skipped), ("tried again later", self.waiting), ("given up", self.failed))
-        lines += [f"{name}: {kind}: {reason}" for kind, group in kinds for name, reason in group]
-        return lines
-
-    def summary(self) -> str:
-        """Return the counts in one line."""
-        return (
-            f"{self.listed} files: {len(self.new)} new scenes, {len(self.replaced)} replaced, {self.unchanged} "
-            f"granules unchanged, {len(self.skipped)} skipped, {len(self.waiting)} waiting, {len(self.failed)} given up"
-            + ("" if self.finished else "; more to come")
-        )
 
 
 def scan(
