@@ -61,9 +61,28 @@ def concurrency_of(instance: dg.DagsterInstance | None = None, workers: int = 0)
     """
     from stilt_dagster.resources.configurable import available_cores
 
-    if instance is not None and type(instance.run_launcher).__module__.startswith("stilt_dagster.kubernetes"):
-        return Concurrency(getattr(instance.run_coordinator, "max_cores", 0), in_pods=True)
+    if instance is not None and _launches_pods(instance):
+        return Concurrency(_cores_of_queue(instance), in_pods=True)
     return Concurrency(workers or available_cores())
+
+
+def _launches_pods(instance: dg.DagsterInstance) -> bool:
+    """Return whether runs become pods, by the instance's configuration.
+
+    The launcher itself is not made: it reads credentials of Kubernetes, which run pods and people do not have.
+    """
+    launcher = instance.get_ref().run_launcher_data if instance.is_persistent else None
+    return launcher is not None and launcher.module_name.startswith("stilt_dagster.kubernetes")
+
+
+def _cores_of_queue(instance: dg.DagsterInstance) -> int:
+    """Return how many cores the queue gives to runs at a time; 0 where its configuration is not known here."""
+    import dagster as dg
+
+    try:
+        return int(getattr(instance.run_coordinator, "max_cores", 0))
+    except dg.DagsterError:  # it is in the environment of the daemon, and not of this process
+        return 0
 
 
 def plan_scene(store: Store, scene: Scene, concurrency: Concurrency, aggregate: Description | None = None) -> Plan:

@@ -22,7 +22,7 @@ from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 from stilt_dagster.science.scenes.loading import load_scene
 from stilt_dagster.science.transport.effort import Effort
-from stilt_dagster_tests.conftest import Project
+from stilt_dagster_tests.conftest import ROOT, Project
 from stilt_dagster_tests.operations.test_ingest import AREA, ID, Place
 from stilt_dagster_tests.science.costs.test_costs import TABLE
 from stilt_dagster_tests.science.scenes.test_spec import scene
@@ -216,3 +216,18 @@ def test_other_scenes_of_a_store_calibrate_the_cpu(project: Project) -> None:
     for damaged in ("{", "[]", '{"a": {"cpu": "much"}}', json.dumps({"m": {**kept, "cpu": 1e9}})):
         folder.write("calibration.json", damaged)
         assert plan_scene(store, spec, Concurrency(2)) == plain
+
+
+@pytest.mark.parametrize(("environment", "cores"), [({"STILT_MAX_CORES": "50"}, 50), ({}, 0)])
+def test_a_cluster_is_told_by_its_configuration_where_kubernetes_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], cores: int
+) -> None:
+    """As in run pods, which have no credentials, and on the machine of whoever registers a scene."""
+    instance = yaml.safe_load((ROOT / "deploy/chart/dagster.yaml").read_text())
+    kept = {name: instance[name] for name in ("run_launcher", "run_coordinator")}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(kept))
+    monkeypatch.delenv("STILT_MAX_CORES", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert concurrency_of(instance) == Concurrency(cores, in_pods=True)
