@@ -15,6 +15,7 @@ from stilt_dagster.operations.ingest.arrivals import source_key
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.validation import without_query
 from stilt_dagster.settings import docs_page
 
 _LOG = logging.getLogger("stilt_dagster")
@@ -52,36 +53,33 @@ def external_assets(url: str) -> list[dg.AssetSpec]:
 
 def source_asset(source: Source) -> dg.AssetSpec:
     """Return a source as an asset: each scan that handles granules is a materialization."""
-    return dg.AssetSpec(
-        source_key(source.name),
-        group_name="observations",
-        owners=OWNERS,
-        tags={"stilt/stage": "observations"},
-        kinds={"satellite"},
-        description=(
-            f"Granules of {source.product} that land in {source.uri}; areas: {', '.join(source.areas)}.\n\n"
-            f"See {docs_page('how-to/retrievals', 'Sources')}"
-        ),
-        freshness_policy=_policy(source.fresh_within),
-    )
+    text = f"Granules of {source.product} that land in {without_query(source.uri)}; areas: {', '.join(source.areas)}."
+    page = docs_page("how-to/retrievals", "Sources")
+    return _watched(source_key(source.name), "observations", "satellite", text, page, source.fresh_within)
 
 
 def campaign_asset(campaign: Campaign) -> dg.AssetSpec:
     """Return a campaign as an asset: it is materialized when scenes of it end."""
     which = [*campaign.scenes, *(f"scenes of source {name}" for name in campaign.sources)]
     days = "".join(f" {word} {day}" for word, day in (("from", campaign.first), ("to", campaign.last)) if day)
+    text = (
+        f"Scenes that belong together: {', '.join(which)}{days}. Its runs carry the tag "
+        f"stilt/campaign={campaign.name}; the job run_campaign runs what is not done."
+    )
+    page = docs_page("how-to/campaigns", "On a cluster, and in the UI")
+    return _watched(campaign_key(campaign.name), "products", "campaign", text, page, campaign.fresh_within)
+
+
+def _watched(key: dg.AssetKey, stage: str, kind: str, text: str, page: str, hours: float | None) -> dg.AssetSpec:
+    """Return an asset that no run makes, of a stage, and how many hours it stays fresh."""
     return dg.AssetSpec(
-        campaign_key(campaign.name),
-        group_name="products",
+        key,
+        group_name=stage,
         owners=OWNERS,
-        tags={"stilt/stage": "products"},
-        kinds={"campaign"},
-        description=(
-            f"Scenes that belong together: {', '.join(which)}{days}. Its runs carry the tag "
-            f"stilt/campaign={campaign.name}; the job run_campaign runs what is not done.\n\n"
-            f"See {docs_page('how-to/campaigns', 'On a cluster, and in the UI')}"
-        ),
-        freshness_policy=_policy(campaign.fresh_within),
+        tags={"stilt/stage": stage},
+        kinds={kind},
+        description=f"{text}\n\nSee {page}",
+        freshness_policy=_policy(hours),
     )
 
 

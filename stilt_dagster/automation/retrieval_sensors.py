@@ -21,6 +21,7 @@ from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.granules import stamp
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.validation import without_query
 from stilt_dagster.settings import is_automatic
 
 #: How long a tick begins new files: Dagster ends it after 60 s, and an orbit takes ten.
@@ -57,7 +58,7 @@ def build_retrieval_sensor(source: Source) -> dg.SensorDefinition:
         job=prepare,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING if is_automatic() else dg.DefaultSensorStatus.STOPPED,
-        description=f"Makes scenes of {source.product} granules that land in {source.uri}.",
+        description=f"Makes scenes of {source.product} granules that land in {without_query(source.uri)}.",
     )
     def watch(
         context: dg.SensorEvaluationContext, store: StoreResource, transport_engine: TransportEngine

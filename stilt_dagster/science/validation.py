@@ -55,6 +55,11 @@ def trust_hosts(is_trusted: Callable[[str], bool]) -> None:
     _TRUSTING[:] = [is_trusted]
 
 
+def without_query(place: str) -> str:
+    """Return a URL, or a text with URLs, without what may sign them: for pages that are passed on."""
+    return re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", place)
+
+
 #: Where a file or directory is: a path, or a URL.
 Place = Annotated[str, Field(max_length=2000), AfterValidator(_reachable)]
 

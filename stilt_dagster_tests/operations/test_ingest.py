@@ -290,6 +290,8 @@ def test_no_daemon_is_needed(project: Project) -> None:
         ({"areas": {}}, "areas"),
         ({"scene": {"footprint": {}}}, "is missing"),
         ({"uris": "x"}, "did you mean uri?"),
+        ({"uri": "s3://user:pw@bucket/granules"}, "uri: must not hold credentials"),
+        ({"uri": "http://169.254.169.254/granules"}, "uri: must be a path, or begin with"),
         ({"scene": {"id": "x"}}, "scene.id comes from the granule"),
     ],
 )

@@ -14,14 +14,14 @@ from stilt_dagster.science.errors import RetrievalError, SceneError
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
 from stilt_dagster.science.scenes.settings import Budget
-from stilt_dagster.science.validation import Hours, Spec, parse_yaml, validate
+from stilt_dagster.science.validation import Hours, Place, Spec, parse_yaml, validate
 
 
 class Source(Spec):
     """Where granules land, and what becomes of them."""
 
     name: str = Field(max_length=40, description="The source's name: that of its file.")
-    uri: str = Field(max_length=2000, description="A directory, gs:// or s3:// prefix.")
+    uri: Place = Field(description="A directory, or a gs://, s3:// or az:// prefix.")
     pattern: str = Field("*.nc*", max_length=200, description="Of files' names; * stands for anything.")
     product: str = Field(description="Which reader, such as tropomi_ch4.")
     mapping: dict[str, Any] | None = Field(None, description="What to read otherwise than the product's table says.")

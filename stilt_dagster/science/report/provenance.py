@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 from stilt_dagster import __version__
 from stilt_dagster.science.meteorology.description import Description, GridDescription
 from stilt_dagster.science.report.summary import Summary
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.validation import without_query
 
 #: A table: its title, and what it names with what it is.
 Table = tuple[str, list[tuple[str, str]]]
@@ -79,11 +79,6 @@ def settings_tables(scene: Scene) -> list[Table]:
         for title, part in parts
         if part is not None
     ]
-
-
-def without_query(place: str) -> str:
-    """Return a URL without what may sign it: a report is passed on."""
-    return re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", place)
 
 
 def _time(text: str) -> str:
