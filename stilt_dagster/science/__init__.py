@@ -2,13 +2,15 @@
 
 Imports run downwards only::
 
-    concatenate  rstilt                                     made of finished scenes
+    report
+    formats                             what every file of the store holds
+    costs
     jacobian
     footprints
-    trajectories                                            the three products: their making, and their files
-    batches  meteorology  pictures                          units of work; a scene's meteorology; maps
-    scene                                                   the spec
-    hysplit  arl  domain  receptor_files                    the engines (pystilt, arlmet), one module each; what is read
-    particles  receptors  gridding  grid  scratch
+    observations
+    transport
+    meteorology
+    scenes
+    batches  outcomes  part_pool  ...   what all of these share
     errors
 """

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Transport: the engine, its particles, and the files that keep them."""
