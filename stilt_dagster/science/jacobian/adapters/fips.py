@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stilt_dagster.science.jacobian.adapters.operator import AdapterError, Operator, require_finished
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.adapters.operator import Operator, require_finished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,20 +44,20 @@ def forward_operator(
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If observations failed, the table would not fit memory, or fips is not installed.
     """
     try:
         import fips
     except ModuleNotFoundError:
-        raise AdapterError("fips is not installed: pip install 'stilt_dagster[inversions]'") from None
+        raise JacobianError("fips is not installed: pip install 'stilt_dagster[inversions]'") from None
     import pandas as pd
     import scipy.sparse
 
     require_finished(operator, "fips")
     rows, columns = operator.shape
     if not sparse and rows * columns * 8 > _MOST_BYTES:
-        raise AdapterError(
+        raise JacobianError(
             f"a table of {rows} by {columns} numbers takes {rows * columns * 8 / 2**30:.0f} GiB: coarsen the matrix "
             "first, or use sparse=True"
         )
@@ -81,7 +82,6 @@ def state_index(operator: Operator) -> pd.MultiIndex:
     import pandas as pd
 
     time = pd.DatetimeIndex(np.asarray(operator.flux_time_bounds, "datetime64[ns]")[:, 0])
-    cells = operator.cells
-    if hasattr(cells, "y"):
-        return pd.MultiIndex.from_product([time, cells.y, cells.x], names=["time", *cells.names])
-    return pd.MultiIndex.from_product([time, cells.names], names=["time", "region"])
+    return pd.MultiIndex.from_product(
+        [time, *operator.cells.coordinates.values()], names=["time", *operator.cells.dims]
+    )

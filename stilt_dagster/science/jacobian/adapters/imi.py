@@ -23,7 +23,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from stilt_dagster.science.jacobian.adapters.operator import AdapterError, Operator, require_finished, require_grid
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.adapters.operator import Operator, require_finished, require_grid
+from stilt_dagster.science.jacobian.cells import GridCells
 from stilt_dagster.science.scratch import whole, writing
 
 #: What of each unit IMI's files hold: mol mol-1 and ppb in a ppm.
@@ -44,13 +46,13 @@ def element_map(labels: ArrayLike, prior: NDArray[np.float64]) -> scipy.sparse.c
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If labels are not the whole numbers from 1 to how many elements there are.
     """
     values = np.nan_to_num(np.asarray(labels, np.float64).ravel(), nan=0.0)
     elements = np.unique(values[values != 0])
     if not len(elements) or not np.array_equal(elements, np.arange(1, len(elements) + 1)):
-        raise AdapterError(
+        raise JacobianError(
             "elements of the state vector must be numbered from 1 without gaps, 0 or NaN where there is none"
         )
     within = np.tile(values > 0, len(prior) // len(values))
@@ -89,19 +91,18 @@ def write_granules(
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If observations failed or have no value or background, or prior and state vector are not on the grid.
     """
     require_finished(operator, "IMI")
-    require_grid(operator, "IMI")
-    labels = _labels(operator, state_vector)
+    labels = _labels(require_grid(operator, "IMI"), state_vector)
     prior = np.asarray(prior, np.float64)
     if prior.shape != (operator.shape[1],):
-        raise AdapterError(
+        raise JacobianError(
             f"the prior has shape {prior.shape}, and the matrix {operator.shape[1]} columns: use H.flux_vector"
         )
     if not np.isfinite(prior).all():
-        raise AdapterError("the prior has values that are not finite")
+        raise JacobianError("the prior has values that are not finite")
     factors = element_map(labels, prior)
     obs = operator.obs
     known = _known_part(operator, background)
@@ -127,10 +128,10 @@ def _known_part(operator: Operator, background: ArrayLike | None) -> NDArray[np.
     """Return what observations hold beside fluxes of the grid, ppm: background and the retrieval's prior."""
     obs = operator.obs
     if "value" not in obs:
-        raise AdapterError("observations have no retrieved value, and IMI's files hold it: use scenes of a retrieval")
+        raise JacobianError("observations have no retrieved value, and IMI's files hold it: use scenes of a retrieval")
     if background is None:
         if "background" not in obs:
-            raise AdapterError(
+            raise JacobianError(
                 "observations have no background: give background=, ppm, or set `background` in the scenes"
             )
         background = obs["background"]
@@ -139,27 +140,26 @@ def _known_part(operator: Operator, background: ArrayLike | None) -> NDArray[np.
     for what, values in (("background and prior term", known), ("value", obs["value"].to_numpy(np.float64))):
         if not np.isfinite(values).all():
             first = obs.index[np.flatnonzero(~np.isfinite(values))[0]]
-            raise AdapterError(f"{what} of observation {first} is not known: leave it out with H.select(rows=...)")
+            raise JacobianError(f"{what} of observation {first} is not known: leave it out with H.select(rows=...)")
     return known
 
 
-def _labels(operator: Operator, state_vector: Any) -> NDArray[np.float64]:
+def _labels(cells: GridCells, state_vector: Any) -> NDArray[np.float64]:
     """Return the element of each cell, once it is known to be of the matrix's grid."""
-    cells = operator.cells
     if hasattr(state_vector, "dims"):
         missing = [n for n in cells.names if n not in state_vector.dims]
         if missing or state_vector.ndim != 2:
-            raise AdapterError(
+            raise JacobianError(
                 f"the state vector has dimensions {state_vector.dims}, and the grid {tuple(cells.names)}"
             )
         state_vector = state_vector.transpose(*cells.names)
         for name, ours in zip(cells.names, (cells.y, cells.x), strict=True):
             theirs = np.asarray(state_vector[name], np.float64)
             if theirs.shape != ours.shape or not np.allclose(theirs, ours, rtol=0, atol=1e-4):
-                raise AdapterError(
+                raise JacobianError(
                     f"the state vector has other {name} than the matrix: use H.coarsen(grid=...) with its edges"
                 )
     labels = np.asarray(state_vector, np.float64)
     if labels.shape != tuple(cells.shape):
-        raise AdapterError(f"the state vector has shape {labels.shape}, and the grid {tuple(cells.shape)}")
+        raise JacobianError(f"the state vector has shape {labels.shape}, and the grid {tuple(cells.shape)}")
     return labels

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.cells import Cells, GridCells
 
 if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse
-
-
-class AdapterError(UserError):
-    """A matrix that an inversion code cannot take as it is."""
 
 
 class Operator(Protocol):
@@ -35,7 +32,7 @@ class Operator(Protocol):
         """Start and end of each time step of flux, UTC, shape ``(n, 2)``."""
 
     @property
-    def cells(self) -> Any:
+    def cells(self) -> Cells:
         """What the columns of one time step are: cells of a grid, or regions."""
 
     def iter_blocks(self) -> Iterator[tuple[slice, scipy.sparse.csr_matrix]]:
@@ -47,36 +44,37 @@ def require_finished(operator: Operator, code: str) -> None:
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If some observations failed.
     """
     failed = operator.obs.index[operator.obs["status"].to_numpy() == "failed"]
     if len(failed):
-        raise AdapterError(
+        raise JacobianError(
             f"{len(failed)} of {operator.shape[0]} observations failed (the first is {failed[0]}), and {code} takes no "
             "unknown rows: use H.without_failed()"
         )
     if not operator.shape[0]:
-        raise AdapterError(f"there are no observations to give to {code}")
+        raise JacobianError(f"there are no observations to give to {code}")
 
 
-def require_grid(operator: Operator, code: str, *, longlat: bool = False) -> None:
-    """Make sure that columns are cells of a grid.
+def require_grid(operator: Operator, code: str, *, longlat: bool = False) -> GridCells:
+    """Return the cells of the grid the columns are.
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If they are regions, or, with *longlat*, cells of a projected grid.
     """
     cells = operator.cells
-    if not hasattr(cells, "y"):
-        raise AdapterError(
+    if not isinstance(cells, GridCells):
+        raise JacobianError(
             f"the columns are regions, and {code} takes cells of a grid: use H before coarsen(regions=...)"
         )
-    if longlat and tuple(cells.names) != ("lat", "lon"):
-        raise AdapterError(
+    if longlat and not cells.is_longlat:
+        raise JacobianError(
             f"the grid is projected, and {code} takes longitudes and latitudes: run the scenes on a grid of these"
         )
+    return cells
 
 
 def hours_since_1970(times: Any) -> NDArray[np.int64]:
@@ -90,10 +88,12 @@ def require_hours(operator: Operator, code: str) -> NDArray[np.int64]:
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If time steps are longer or shorter than an hour.
     """
     bounds = np.asarray(operator.flux_time_bounds, "datetime64[s]").astype(np.int64)
     if np.any(bounds[:, 1] - bounds[:, 0] != 3600) or np.any(bounds % 3600):
-        raise AdapterError(f"fluxes are of other steps than hours, and {code} takes hours: use H before aggregate_time")
+        raise JacobianError(
+            f"fluxes are of other steps than hours, and {code} takes hours: use H before aggregate_time"
+        )
     return bounds[:, 0] // 3600

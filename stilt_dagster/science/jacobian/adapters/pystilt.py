@@ -21,14 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.adapters.operator import (
-    AdapterError,
     Operator,
     hours_since_1970,
     require_finished,
     require_grid,
     require_hours,
 )
+from stilt_dagster.science.jacobian.cells import GridCells
 from stilt_dagster.science.pystilt import (
     FOOTPRINT_SCHEMA,
     ColumnReceptor,
@@ -68,21 +69,27 @@ def write_footprints(operator: Operator, directory: Path, *, name: str = "stilt_
 
     Raises
     ------
-    AdapterError
-        If observations failed, columns are regions or longer steps than hours, or the grid is one PYSTILT has not.
+    JacobianError
+        If observations failed or are not named as receptors are, columns are regions or longer steps than hours, or
+        the grid is one PYSTILT has not.
     """
     require_finished(operator, "PYSTILT")
-    require_grid(operator, "PYSTILT")
+    cells = require_grid(operator, "PYSTILT")
+    if unknown := next((i for i in operator.obs.index if not _PLACE.fullmatch(str(i))), None):
+        raise JacobianError(
+            f"observation {unknown} is not named as a receptor is, <time>_<longitude>_<latitude>_<height>"
+        )
     bounds = operator.flux_time_bounds
     integrated = len(bounds) == 1 and bounds[0, 1] - bounds[0, 0] != np.timedelta64(1, "h")
     first = 0 if integrated else int(require_hours(operator, "PYSTILT")[0])
-    config = _config(operator.cells, time_integrate=integrated)
+    config = _config(cells, time_integrate=integrated)
     settings = json.dumps(footprint_settings(config, None)).encode()
     released = np.zeros(len(operator.obs), np.int64) if integrated else hours_since_1970(operator.obs["time"])
-    ny, nx = operator.cells.shape
+    ny, nx = cells.shape
     paths = {}
     with writing(directory):
         for place, block in operator.iter_blocks():
+            block.sum_duplicates()  # PYSTILT takes the last of entries of one cell
             for k, (observation, row) in enumerate(operator.obs.iloc[place].iterrows()):
                 receptor = make_receptor(str(observation), pd.Timestamp(row["time"]))
                 entries = slice(int(block.indptr[k]), int(block.indptr[k + 1]))
@@ -114,18 +121,9 @@ def _table(receptor: str, hour: NDArray[np.int64], cell: NDArray[np.int64], nx: 
 
 
 def make_receptor(observation: str, time: pd.Timestamp) -> Any:
-    """Return PYSTILT's receptor of an observation, whose id says where it is.
-
-    Raises
-    ------
-    AdapterError
-        If the id is not one of a receptor.
-    """
+    """Return PYSTILT's receptor of an observation, whose id says where it is."""
     found = _PLACE.fullmatch(observation)
-    if found is None:
-        raise AdapterError(
-            f"observation {observation} is not named as a receptor is, <time>_<longitude>_<latitude>_<height>"
-        )
+    assert found is not None
     x, y, bottom, top, z, *end = (None if v is None else float(v) for v in found.groups())
     released = time.to_pydatetime().replace(tzinfo=None)
     if bottom is not None:
@@ -135,24 +133,24 @@ def make_receptor(observation: str, time: pd.Timestamp) -> Any:
     return MultiPointReceptor(time=released, longitudes=[x, end[0]], latitudes=[y, end[1]], altitudes=[z, end[2]])
 
 
-def _config(cells: Any, *, time_integrate: bool) -> FootprintConfig:
+def _config(cells: GridCells, *, time_integrate: bool) -> FootprintConfig:
     """Return PYSTILT's settings of footprints on a grid.
 
     Raises
     ------
-    AdapterError
+    JacobianError
         If PYSTILT makes other cells of it.
     """
     if max(cells.shape) > _MOST_CELLS:
-        raise AdapterError(f"the grid has {max(cells.shape)} cells along an axis, and PYSTILT at most {_MOST_CELLS}")
+        raise JacobianError(f"the grid has {max(cells.shape)} cells along an axis, and PYSTILT at most {_MOST_CELLS}")
     (x0, x1), (y0, y1) = ((float(e[0]), float(e[-1])) for e in (cells.x_edges, cells.y_edges))
     steps = [float(e[-1] - e[0]) / (len(e) - 1) for e in (cells.x_edges, cells.y_edges)]
     xres, yres = (float(f"{s:.10g}") for s in steps)
     crs = "+proj=longlat"
-    if tuple(cells.names) != ("lat", "lon"):
+    if not cells.is_longlat:
         from pyproj import CRS, Transformer
 
-        crs = CRS.from_cf(dict(cells.crs)).to_proj4()
+        crs = CRS.from_cf(dict(cells.crs)).to_wkt()
         back = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         # PYSTILT projects the corners again: a millionth of a cell more, so that the last is not lost in rounding.
         (x0, x1), (y0, y1) = back.transform([x0, x1 + 1e-6 * xres], [y0, y1 + 1e-6 * yres])
@@ -160,7 +158,7 @@ def _config(cells: Any, *, time_integrate: bool) -> FootprintConfig:
     axes = dict(zip("xy", grid.axes, strict=True))
     for axis, ours, step in (("x", cells.x, xres), ("y", cells.y, yres)):
         if len(axes[axis]) != len(ours) or np.abs(axes[axis] - ours).max() > 1e-4 * step:
-            raise AdapterError(
+            raise JacobianError(
                 "PYSTILT's grids have cells of one size, from the corners of a box: this grid is not one of them"
             )
     return FootprintConfig(grid=grid, time_integrate=time_integrate)
