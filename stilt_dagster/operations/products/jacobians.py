@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from stilt_dagster.science.errors import IncompleteError, JacobianError
 
 if TYPE_CHECKING:
+    from stilt_dagster.science.jacobian.compatibility import Duplicates
     from stilt_dagster.science.jacobian.matrix.jacobian import Jacobian
-    from stilt_dagster.science.jacobian.matrix.joining import Duplicates
 
 
 def open_jacobian(

@@ -12,8 +12,8 @@ from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions
 from stilt_dagster.science.jacobian.matrix import fluxes, overlap, products
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
-from stilt_dagster.science.jacobian.matrix.products import Piece
 from stilt_dagster.science.jacobian.matrix.rows import find_rows
+from stilt_dagster.science.jacobian.matrix.windows import Piece
 from stilt_dagster.science.jacobian.time_steps import Steps, aggregate, as_times, within
 
 if TYPE_CHECKING:
