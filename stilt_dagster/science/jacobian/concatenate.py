@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.footprints.footprint_files import TEXT
 from stilt_dagster.science.jacobian.compatibility import first_rows, require_one_grid
-from stilt_dagster.science.jacobian.jacobian_files import create_entries
+from stilt_dagster.science.jacobian.jacobian_files import create_entries, create_file
 from stilt_dagster.science.jacobian.reading import JacobianFile, read_jacobian_file
 from stilt_dagster.science.jacobian.time_steps import Steps, common_steps, place_of
 from stilt_dagster.science.scratch import require_space, writing
@@ -53,7 +53,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
     with ExitStack() as stack, writing(destination):
         files = [stack.enter_context(h5netcdf.File(path, "r")) for path in paths]
         require_space(destination, 12 * sum(int(f.indptr[-1]) for f in known) + 4000 * shape[0] + (1 << 20))
-        with h5netcdf.File(destination, "w") as out:
+        with create_file(destination) as out:
             _write_rows(out, known, files)
             _write_columns(out, files[0], steps, known[0].cells.names)
             _write_entries(out, known, files, steps, shape[1])

@@ -12,6 +12,7 @@ of ``(flux_time, lat, lon)``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import h5netcdf
@@ -99,6 +100,11 @@ def write_matrix(
             "settings_hash": digest(scene.model_dump(mode="json")),
         }
     )
+
+
+def create_file(path: Path) -> h5netcdf.File:
+    """Return a new file whose large variables begin at full pages, so that they can be used as they lie there."""
+    return h5netcdf.File(path, "w", alignment_threshold=1 << 16, alignment_interval=1 << 12)
 
 
 def create_entries(file: h5netcdf.File, kind: Any) -> tuple[h5netcdf.Variable, h5netcdf.Variable]:

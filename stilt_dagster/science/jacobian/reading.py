@@ -249,11 +249,14 @@ def _cells(file: h5py.File, names: tuple[str, str], name: str) -> GridCells:
         edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
     hidden = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_FillValue")
     crs = {k: _text(v) if isinstance(v, (str, bytes)) else v for k, v in file["crs"].attrs.items() if k not in hidden}
-    area = file["cell_area"][:].astype(np.float64)
-    if area.shape != (len(edges[0]) - 1, len(edges[1]) - 1):
+    y_edges, x_edges = edges
+    area = file["cell_area"]
+    if area.shape != (len(y_edges) - 1, len(x_edges) - 1):
         raise JacobianError(f"{name} is damaged: its cell_area is not on its grid: make it again")
+    # The areas of others follow from their edges: of a large grid they are as much as all else that is read here.
+    unit = float(area[0, 0]) / float((y_edges[1] - y_edges[0]) * (x_edges[1] - x_edges[0]))
     centres = (file[names[0]][:].astype(np.float64), file[names[1]][:].astype(np.float64))
-    return GridCells(*centres, edges[0], edges[1], names, crs, area)
+    return GridCells(*centres, y_edges, x_edges, names, crs, unit)
 
 
 def _row_variables(file: h5py.File, n: int) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 import scipy.sparse
 
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, write_grid
-from stilt_dagster.science.jacobian.jacobian_files import create_entries
+from stilt_dagster.science.jacobian.jacobian_files import create_entries, create_file
 from stilt_dagster.science.scenes.settings import FootprintSettings
 
 #: 2023-07-15 00:00, hours since 1970.
-DAY = 469_248
+DAY = 469_272
 
 GRID = {"xmin": -112.0, "xmax": -111.4, "xres": 0.1, "ymin": 40.0, "ymax": 40.4, "yres": 0.1}
 
@@ -65,7 +64,7 @@ class Sample:
         if not self.integrated:
             steps = self.first + np.arange(self.hours)[:, None] + [0, 1]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5netcdf.File(path, "w") as f:
+        with create_file(path) as f:
             f.dimensions.update({"obs": n, "obs_bound": n + 1, "nnz": m.nnz or None, "flux_time": len(steps)})
             y, x = write_grid(f, settings)
             for name, dims, values, units in (
@@ -81,7 +80,7 @@ class Sample:
                 ("longitude", ("obs",), np.linspace(-111.9, -111.5, n), "degrees_east"),
                 ("latitude", ("obs",), np.linspace(40.1, 40.3, n), "degrees_north"),
                 ("status", ("obs",), status.astype("i1"), ""),
-                ("row_sum", ("obs",), np.asarray(m.sum(axis=1, dtype="f8")).ravel(), FOOT_UNITS),
+                ("row_sum", ("obs",), np.asarray(m.astype("f8").sum(axis=1)).ravel(), FOOT_UNITS),
                 ("indptr", ("obs_bound",), m.indptr.astype("i8"), ""),
                 *((name, ("obs",), np.asarray(values), "ppm") for name, values in self.rows.items()),
             ):

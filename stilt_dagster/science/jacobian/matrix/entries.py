@@ -38,8 +38,15 @@ def read_entries(file: JacobianFile, start: int, stop: int) -> tuple[NDArray[Any
     """
     if file.stored is None:
         return _unpacked(file, start, stop)
-    columns, data = (_plain(file, stored, start, stop) for stored in file.stored)
+    columns, data = (_aligned(_plain(file, stored, start, stop)) for stored in file.stored)
     return columns, data
+
+
+def _aligned(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values at addresses that are multiples of their size, as those of our own files are."""
+    values = values if values.flags.aligned else values.copy()
+    values.flags.writeable = False  # the one kind of array that loops are compiled for
+    return values
 
 
 def _plain(file: JacobianFile, stored: Stored, start: int, stop: int) -> NDArray[Any]:
@@ -68,4 +75,5 @@ def _unpacked(file: JacobianFile, start: int, stop: int) -> tuple[NDArray[Any], 
     except (OSError, KeyError, RuntimeError) as error:
         raise JacobianError(f"{file.name} cannot be read ({error}): make it again, or open it again") from error
     signed = columns.astype(np.int64 if columns.dtype.itemsize > 4 else np.int32, copy=False)
-    return signed.view(np.uint64 if signed.itemsize == 8 else np.uint32), data.astype(np.float32, copy=False)
+    unsigned = signed.view(np.uint64 if signed.itemsize == 8 else np.uint32)
+    return _aligned(unsigned), _aligned(data.astype(np.float32, copy=False))

@@ -321,7 +321,8 @@ class Jacobian:
         array = np.asarray(values, np.float64)
         if array.ndim not in (1, 2) or array.shape[0] != size:
             raise JacobianError(
-                f"a vector of {size} {axis} is needed, or several as columns; its shape is {array.shape}"
+                f"a vector of {size} {axis} is needed, or several as columns, and not an array of {array.shape}; "
+                "flux_vector makes one of fluxes on a map"
             )
         return np.ascontiguousarray(array.reshape(size, -1))
 

@@ -144,9 +144,12 @@ def multiply_transposed(pieces: Sequence[Piece], y: Floats, out: Floats) -> None
             totals = _share(work, blocks, workers)
             for other in totals[1:]:
                 totals[0] += other
-            part = np.zeros((len(out), k.stop - k.start))
-            window.columns.reduce(totals[0], part)
-            out[:, k] += part
+            if k.stop - k.start == out.shape[1]:
+                window.columns.reduce(totals[0], out)
+            else:
+                part = np.zeros((len(out), k.stop - k.start))
+                window.columns.reduce(totals[0], part)
+                out[:, k] += part
 
 
 def row_blocks(pieces: Sequence[Piece], shape: tuple[int, int]) -> Iterator[tuple[slice, scipy.sparse.csr_matrix]]:
