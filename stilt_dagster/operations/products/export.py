@@ -37,6 +37,23 @@ def concatenate_scenes(store: Store, scenes: Sequence[str], output: Path) -> tup
     JacobianError
         If they cannot stand in one matrix.
     """
+    paths = jacobian_files(store, scenes)
+    with store.scratch() as scratch:
+        shape = concatenate(paths, scratch / "all.nc")
+        Folder.of(output.resolve().parent).put(scratch / "all.nc", output.name)
+    return shape
+
+
+def jacobian_files(store: Store, scenes: Sequence[str]) -> list[Path]:
+    """Return the jacobians of scenes, as files of this machine.
+
+    Raises
+    ------
+    IncompleteError
+        Naming the scene whose jacobian is not there.
+    ConcatError
+        If a scene is named twice.
+    """
     if len(set(scenes)) != len(scenes):
         raise JacobianError("a scene is named twice: its observations would count twice")
     paths = []
@@ -46,10 +63,7 @@ def concatenate_scenes(store: Store, scenes: Sequence[str], output: Path) -> tup
         if path is None:
             raise IncompleteError(f"scene {scene} has no jacobian: run it first with `stilt-dagster scene run {scene}`")
         paths.append(path)
-    with store.scratch() as scratch:
-        shape = concatenate(paths, scratch / "all.nc")
-        Folder.of(output.resolve().parent).put(scratch / "all.nc", output.name)
-    return shape
+    return paths
 
 
 def export_rstilt(scene: StoredScene, directory: Path) -> int:

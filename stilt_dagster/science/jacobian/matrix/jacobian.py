@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.adapters.conversions import Conversions
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions
 from stilt_dagster.science.jacobian.matrix import fluxes, overlap, products
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
-from stilt_dagster.science.jacobian.matrix.conversions import Conversions
 from stilt_dagster.science.jacobian.matrix.rows import find_rows
 from stilt_dagster.science.jacobian.matrix.windows import Piece
 from stilt_dagster.science.jacobian.time_steps import Steps, aggregate, as_times, within
