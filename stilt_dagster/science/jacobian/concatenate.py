@@ -21,6 +21,9 @@ from stilt_dagster.science.versions import JACOBIAN_FORMAT
 _BLOCK = 1 << 20
 _CHUNK = 1 << 17
 
+#: What jacobians of earlier versions have not kept: missing numbers in their rows.
+_KEPT_LATER = ("foot_sum", "row_sum_error", "imbalance")
+
 
 class ConcatError(UserError):
     """Jacobians that cannot stand in one matrix."""
@@ -124,8 +127,11 @@ def _write_rows(
         indptr.extend((indptr[-1] + file.variables["indptr"][1:]).tolist())
     out.dimensions.update({"obs": len(ids), "obs_bound": len(ids) + 1, "nnz": indptr[-1] or None, "bnds": 2})
     for name in _row_variables(files, paths):
-        variable = files[0].variables[name]
-        values = [f.variables[name][:] for f in files]
+        variable = next(f.variables[name] for f in files if name in f.variables)
+        values = [
+            f.variables[name][:] if name in f.variables else np.full(f.dimensions["obs"].size, np.nan, variable.dtype)
+            for f in files
+        ]
         for dim, size in zip(variable.dimensions[1:], values[0].shape[1:], strict=True):
             if dim not in out.dimensions:
                 out.dimensions[dim] = size
@@ -151,12 +157,12 @@ def _row_variables(files: Sequence[h5netcdf.File], paths: Sequence[Path]) -> lis
         for f in files
     ]
     for path, kind in zip(paths, kinds, strict=True):
-        for name in sorted(kind.keys() ^ kinds[0].keys()):
+        for name in sorted((kind.keys() ^ kinds[0].keys()) - set(_KEPT_LATER)):
             raise ConcatError(f"only one of {path} and {paths[0]} has {name}: concatenate scenes of one kind")
         for name, shape in kind.items():
-            if shape != kinds[0][name]:
+            if shape != kinds[0].get(name, shape):
                 raise ConcatError(f"{path} and {paths[0]} have {name} on different levels: they cannot be one array")
-    return list(kinds[0])
+    return list(dict.fromkeys(name for kind in kinds for name in kind))
 
 
 def _write_columns(
