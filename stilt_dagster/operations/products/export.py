@@ -51,7 +51,7 @@ def jacobian_files(store: Store, scenes: Sequence[str]) -> list[Path]:
     ------
     IncompleteError
         Naming the scene whose jacobian is not there.
-    ConcatError
+    JacobianError
         If a scene is named twice.
     """
     if len(set(scenes)) != len(scenes):

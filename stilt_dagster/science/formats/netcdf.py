@@ -29,6 +29,7 @@ def _outcomes(dim: str) -> tuple[Variable, ...]:
         Variable("escaped_fraction", "f4", "share of particles that left the meteorology", "1", (dim,)),
         Variable("outside_fraction", "f4", "share of the influence that lies outside the grid", "1", (dim,)),
         Variable("foot_sum", "f8", "sum of the footprint over hours before release and cells", FOOT_UNITS, (dim,)),
+        Variable("row_sum_error", "f4", "Monte-Carlo standard error of the sum", FOOT_UNITS, (dim,)),
         Variable("imbalance", "f4", "share of the influence neither on the grid nor outside it", "1", (dim,)),
         Variable("reason", "string", "why it failed", "", (dim,)),
         Variable("message", "string", "what was wrong", "", (dim,)),

@@ -23,6 +23,9 @@ _BLOCK = 1 << 20
 #: Attributes that hold of all scenes of a matrix.
 _SHARED = ("Conventions", "format", "source", "sparse_format", "column_order")
 
+#: What jacobians of earlier versions have not kept: missing numbers in their rows.
+_KEPT_LATER = ("foot_sum", "row_sum_error", "imbalance")
+
 
 def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
     """Write one ``stilt-jacobian/1`` that holds the rows of several, in their order, a block at a time.
@@ -70,8 +73,11 @@ def _write_rows(out: h5netcdf.File, known: Sequence[JacobianFile], files: Sequen
     n_rows, n_entries = sum(len(f.ids) for f in known), sum(int(f.indptr[-1]) for f in known)
     out.dimensions.update({"obs": n_rows, "obs_bound": n_rows + 1, "nnz": n_entries or None, "bnds": 2})
     for name in _row_variables(known, files):
-        variable = files[0].variables[name]
-        values = [f.variables[name][:] for f in files]
+        variable = next(f.variables[name] for f in files if name in f.variables)
+        values = [
+            f.variables[name][:] if name in f.variables else np.full(f.dimensions["obs"].size, np.nan, variable.dtype)
+            for f in files
+        ]
         for dim, size in zip(variable.dimensions[1:], values[0].shape[1:], strict=True):
             if dim not in out.dimensions:
                 out.dimensions[dim] = size
@@ -100,16 +106,16 @@ def _row_variables(known: Sequence[JacobianFile], files: Sequence[h5netcdf.File]
         {n: v.shape[1:] for n, v in f.variables.items() if v.dimensions[:1] == ("obs",) and n != "scene"} for f in files
     ]
     for file, kind in zip(known, kinds, strict=True):
-        for name in sorted(kind.keys() ^ kinds[0].keys()):
+        for name in sorted((kind.keys() ^ kinds[0].keys()) - set(_KEPT_LATER)):
             raise JacobianError(
                 f"only one of {file.name} and {known[0].name} has {name}: concatenate scenes of one kind"
             )
         for name, shape in kind.items():
-            if shape != kinds[0][name]:
+            if shape != kinds[0].get(name, shape):
                 raise JacobianError(
                     f"{file.name} and {known[0].name} have {name} on different levels: they cannot be one array"
                 )
-    return list(kinds[0])
+    return list(dict.fromkeys(name for kind in kinds for name in kind))
 
 
 def _write_columns(out: h5netcdf.File, first: h5netcdf.File, steps: Steps, axes: tuple[str, str]) -> None:
