@@ -213,7 +213,7 @@ class Curtains:
         Returns
         -------
         dict of str to ndarray
-            ``n`` and ``s`` of shape ``(obs, height, lon)``, ``e`` and ``w`` ``(obs, height, lat)``; ``x`` and ``y`` of a
+            ``n`` and ``s`` of shape ``(obs, height, lon)``, ``e`` and ``w`` ``(obs, height, lat)``; ``x``, ``y`` of a
             projected grid. With the shares of what left by the top and of what never left, which ``hbc`` has, they sum
             to 1 over all four. NaN of observations that have none.
         """
