@@ -19,9 +19,9 @@ from stilt_dagster.operations.campaigns.events import launch_campaign
 from stilt_dagster.operations.campaigns.plan import require_campaign_within
 from stilt_dagster.operations.campaigns.progress import campaign_progress
 from stilt_dagster.operations.campaigns.run import due_scenes
-from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
 from stilt_dagster.operations.plan import concurrency_of
+from stilt_dagster.operations.products.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes

@@ -26,7 +26,7 @@ def concat(
 ) -> None:
     """Write the jacobians of several scenes as one."""
     with user_errors():
-        from stilt_dagster.operations.export import concatenate_scenes
+        from stilt_dagster.operations.products.export import concatenate_scenes
 
         rows, columns = concatenate_scenes(open_store(), scenes, output)
         if as_json:

@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Write a scene's particles and footprints as R STILT lays out its own, a file a receptor."""
     with user_errors():
-        from stilt_dagster.operations.export import export_rstilt
+        from stilt_dagster.operations.products.export import export_rstilt
 
         count = export_rstilt(open_scene(open_store(), scene), directory)
         typer.echo(f"{directory}: {count} receptors")

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
-from stilt_dagster.operations.export import concatenate_scenes
+from stilt_dagster.operations.products.export import concatenate_scenes
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.jacobian.concatenate import ConcatError
