@@ -12,8 +12,9 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
-from stilt_dagster.science.jacobian.boundary_files import Curtains
-from stilt_dagster.science.jacobian.concatenate import ConcatError, concatenate
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.boundary.curtains import Curtains
+from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 from stilt_dagster_tests.science.formats import hold_what_is_declared
@@ -159,7 +160,7 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
         xr.testing.assert_identical(xr.load_dataset(copy)[name], made[name])
     with h5py.File(copy, "r+") as file:
         file["boundary_height_bnds"][0, 0] = -10
-    with pytest.raises(ConcatError, match="have different boundaries: give both one background"):
+    with pytest.raises(JacobianError, match="have different boundaries: give both one background"):
         concatenate([path, copy], project.path / "none.nc")
 
 

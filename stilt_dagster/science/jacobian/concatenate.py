@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import UserError
 from stilt_dagster.science.footprints.footprint_files import TEXT
 from stilt_dagster.science.hdf5_checks import find_hostile_part
-from stilt_dagster.science.jacobian.boundary_files import concatenate_boundaries, have_one_boundary
+from stilt_dagster.science.jacobian.boundary.joining import concatenate_boundaries, require_one_boundary
 from stilt_dagster.science.scratch import require_space, writing
 from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
@@ -57,8 +57,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
                     raise ConcatError(
                         f"{path} and {paths[0]} are on different grids: concatenate scenes of one footprint"
                     )
-            if not have_one_boundary(file, first):
-                raise ConcatError(f"{path} and {paths[0]} have different boundaries: give both one background.boundary")
+        require_one_boundary(files, [str(path) for path in paths])
         bounds = _hours([f.variables["flux_time_bnds"][:] for f in files], paths)
         cells = first.dimensions[y].size * first.dimensions[x].size
         shifts = [int(np.flatnonzero(bounds[:, 0] == f.variables["flux_time_bnds"][0, 0])[0]) * cells for f in files]

@@ -17,7 +17,7 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
-from stilt_dagster.science.jacobian.boundary_files import write_boundary
+from stilt_dagster.science.jacobian.boundary.writing import write_boundary
 from stilt_dagster.science.jacobian.jacobian_files import write_background_columns, write_matrix, write_soundings
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.background_files import BackgroundFile
