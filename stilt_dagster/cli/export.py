@@ -14,9 +14,7 @@ from stilt_dagster.cli.console import AsJson, SceneId, open_scene, open_store, u
 #: Ids of receptors; none for all.
 Receptors = Annotated[
     list[str] | None,
-    typer.Option(
-        "--receptor", "-r", metavar="RECEPTOR", help="Id of a receptor; again for another. All by default."
-    ),
+    typer.Option("--receptor", "-r", metavar="RECEPTOR", help="Id of a receptor; again for another. All by default."),
 ]
 
 

@@ -28,8 +28,9 @@ def write_footprints(
 ) -> list[Outcome]:
     """Write footprints of some receptors to one file, a layer of one receptor in memory at a time.
 
-    The file is laid out as the store's, ``foot(receptor, hour, lat, lon)``, with the height of each receptor too. A
-    failed receptor has fill values, since it is not known what it feels; one that feels nothing of the grid has zeros.
+    The file is laid out as the store's, ``foot(receptor, hour, lat, lon)``, with the height of each receptor too, and
+    its id as a label, ``receptor_id``. A failed receptor has fill values, since it is not known what it feels; one that
+    feels nothing of the grid has zeros.
 
     Parameters
     ----------
@@ -64,10 +65,10 @@ def write_footprints(
         with h5netcdf.File(path, "w") as file:
             file.dimensions.update({"receptor": len(table), "hour": n_layers})
             dims = write_grid(file, settings)
-            write_receptors(file, table, settings)
+            write_receptors(file, table, settings, ids="receptor_id")
             _write_heights(file, table, scene.transport.kmsl)
             foot = create_foot(file, dims, settings.grid, fillvalue=np.float32(np.nan))
-            foot.attrs["coordinates"] += " receptor_height receptor_height_top"
+            foot.attrs["coordinates"] += " receptor_id receptor_height receptor_height_top"
             for part, k in chosen_footprints(scene, shards, footprints_of, receptors):
                 outcome = part.outcomes[k]
                 outcomes[outcome.receptor] = outcome

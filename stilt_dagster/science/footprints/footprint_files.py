@@ -68,11 +68,11 @@ def write_grid(file: h5netcdf.File, settings: FootprintSettings) -> tuple[str, s
     return names
 
 
-def write_receptors(f: h5netcdf.File, receptors: Receptors, settings: FootprintSettings) -> None:
-    """Write the coordinates of receptors and layers."""
-    ids = f.create_variable("receptor", ("receptor",), TEXT)
-    ids[:] = np.array(receptors.ids, dtype=object)
-    ids.attrs["long_name"] = "receptor id"
+def write_receptors(f: h5netcdf.File, receptors: Receptors, settings: FootprintSettings, ids: str = "receptor") -> None:
+    """Write the coordinates of receptors and layers, the receptors' ids under a name of their own."""
+    names = f.create_variable(ids, ("receptor",), TEXT)
+    names[:] = np.array(receptors.ids, dtype=object)
+    names.attrs["long_name"] = "receptor id"
     columns = (
         (
             "receptor_time",

@@ -51,7 +51,6 @@ def write_geotiff(
         A file of this machine, complete only once this returns.
     """
     import rasterio
-    from rasterio.transform import from_origin
 
     west, north = float(grid.x_edges[0]), float(grid.y_edges[-1])
     if grid.is_longlat and west >= 180:
@@ -63,7 +62,7 @@ def write_geotiff(
         "height": grid.ny,
         "width": grid.nx,
         "crs": rasterio.CRS.from_user_input("EPSG:4326" if grid.is_longlat else grid.projection),
-        "transform": from_origin(west, north, grid.xres, grid.yres),
+        "transform": rasterio.Affine(grid.xres, 0, west, 0, -grid.yres, north),
         "nodata": np.nan,
         "compress": "DEFLATE",
         "predictor": "YES",

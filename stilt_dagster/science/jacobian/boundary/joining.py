@@ -39,9 +39,9 @@ def concatenate_boundaries(out: h5netcdf.File, files: Sequence[h5netcdf.File]) -
     first = files[0]
     if "boundary" not in first.groups:
         return
-    for name in ("side", "boundary_height", "boundary_height_bnds"):
+    for name in ("side_name", "boundary_height", "boundary_height_bnds"):
         variable = first.variables[name]
-        kind = TEXT if name == "side" else variable.dtype
+        kind = TEXT if name == "side_name" else variable.dtype
         copy = out.create_variable(name, variable.dimensions, kind)
         copy[:] = variable[:]
         copy.attrs.update(dict(variable.attrs))

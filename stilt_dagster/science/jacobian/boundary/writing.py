@@ -66,6 +66,7 @@ def write_boundary(file: h5netcdf.File, path: Path, scene: Scene, background: Ba
         compression_opts=1,
     )
     hbc.attrs.update({"long_name": "share of the particles' weight that left the grid's box by a side", "units": "1"})
+    hbc.attrs["coordinates"] = "side_name"  # a label: coordinates that are dimensions are numbers in CF
     for start in range(0, len(ids), _ROWS):
         bounds = indptr[start : start + _ROWS + 1]
         entries = slice(int(bounds[0]), int(bounds[-1]))
@@ -103,7 +104,7 @@ def _write_sides(file: h5netcdf.File, heights: Sequence[float], vertical: str) -
     """Write the coordinates of ``hbc``."""
     edges = np.array(heights)
     file.dimensions.update({"side": len(SIDES), "boundary_height": len(edges) - 1})
-    side = file.create_variable("side", ("side",), TEXT)
+    side = file.create_variable("side_name", ("side",), TEXT)
     side[:] = np.array(SIDES, dtype=object)
     side.attrs["long_name"] = "side of the footprint's grid; inside of particles that never left it"
     height = file.create_variable("boundary_height", ("boundary_height",), "f8", data=(edges[:-1] + edges[1:]) / 2)
