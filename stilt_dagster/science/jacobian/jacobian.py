@@ -16,7 +16,7 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
-from stilt_dagster.science.jacobian.boundary_files import write_boundary
+from stilt_dagster.science.jacobian.boundary.writing import write_boundary
 from stilt_dagster.science.jacobian.jacobian_files import (
     create_file,
     write_background_columns,
