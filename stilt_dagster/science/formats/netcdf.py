@@ -56,6 +56,7 @@ FOOTPRINTS = (
 
 _RETRIEVAL = "of a retrieval's scene"
 _FIELD = "of a scene that names a background"
+_ERRORS = "of a scene with transport_error"
 
 JACOBIAN = (
     Variable("data", "f4", "influence of a flux on an observation", FOOT_UNITS, ("nnz",)),
@@ -88,4 +89,8 @@ JACOBIAN = (
     Variable("background", "f8", "mole fraction where particles end, weighted as the row is", "ppm", ("obs",), _FIELD),
     Variable("background_sd", "f8", "standard deviation over particles", "ppm", ("obs",), _FIELD),
     Variable("background_sampled", "f8", "share of particles that ended inside the field", "1", ("obs",), _FIELD),
+    Variable(
+        "transport_error", "f8", "one standard deviation by errors of transport, of fluxes", "ppm", ("obs",), _ERRORS
+    ),
+    Variable("transport_error_covered", "f8", "share of influence inside these fluxes", "1", ("obs",), _ERRORS),
 )

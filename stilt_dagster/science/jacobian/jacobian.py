@@ -18,7 +18,12 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
-from stilt_dagster.science.jacobian.jacobian_files import write_background_columns, write_matrix, write_soundings
+from stilt_dagster.science.jacobian.jacobian_files import (
+    write_background_columns,
+    write_matrix,
+    write_soundings,
+    write_transport_error,
+)
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder
@@ -44,6 +49,7 @@ def build_jacobian(
     path: Path,
     attributes: Mapping[str, str],
     background: pa.Table | None = None,
+    transport_error: pa.Table | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
@@ -64,6 +70,8 @@ def build_jacobian(
         Written with it: versions of the engines, digest of the meteorology.
     background : pyarrow.Table, optional
         The scene's, as :func:`stilt_dagster.science.observations.background.sample_background` makes it.
+    transport_error : pyarrow.Table, optional
+        The scene's, as :func:`stilt_dagster.science.observations.transport_error.sample_transport_error` makes it.
 
     Returns
     -------
@@ -121,6 +129,8 @@ def build_jacobian(
                 write_soundings(file, scene)
             if background is not None:
                 write_background_columns(file, background, ids)
+            if transport_error is not None:
+                write_transport_error(file, transport_error)
             file.attrs["stilt_key"] = jacobian_key(scene, seen)
             for name, value in attributes.items():
                 file.attrs[name] = value
