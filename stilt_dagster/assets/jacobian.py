@@ -8,13 +8,13 @@ import dagster as dg
 from stilt_dagster.assets.metadata import described, picture, report_metadata
 from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import influence_map
-from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.operations.plan import concurrency_of, record_actual
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
+from stilt_dagster.science.observations.background_files import BackgroundFile
 
 
 @dg.asset(
@@ -33,7 +33,7 @@ from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
 )
 def jacobian(
     context: dg.AssetExecutionContext,
-    background: BackgroundTable | None,
+    background: BackgroundFile | None,
     store: StoreResource,
     transport_engine: TransportEngine,
 ) -> Iterator[dg.Output[Path]]:
@@ -47,10 +47,9 @@ def jacobian(
             "transport_engine": scene.engine,
             "stilt_version": version,
         }
-        if background is not None and background[1] != scene.versions.background:
+        if background is not None and background.key != scene.versions.background:
             raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
-        table = None if background is None else background[0]
-        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, table)
+        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background)
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"

@@ -50,7 +50,7 @@ class Load:
     receptors : int
         Receptors.
     numpar : int
-        Particles of each.
+        Particles of each, in all its runs.
     hours : int
         Hours each is followed.
     cpu_seconds : float

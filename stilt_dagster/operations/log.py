@@ -57,6 +57,8 @@ def log_of_failures(scene: StoredScene, failed: Sequence[Outcome], most: int = 3
 def prepare_run(scene: StoredScene, receptor: str, engine: Hysplit, directory: Path) -> None:
     """Write a directory in which ``./hycs_std`` simulates a receptor as the scene does.
 
+    Where the scene has error runs, ``error_run`` in it is such a directory of the receptor's.
+
     Raises
     ------
     SceneError
@@ -70,7 +72,12 @@ def prepare_run(scene: StoredScene, receptor: str, engine: Hysplit, directory: P
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
             raise SceneError(f"{directory} is not empty: name another directory")
-        engine.prepare(directory.resolve(), found, scene.spec.transport, meteorology)
+        transport = scene.spec.transport
+        engine.prepare(directory.resolve(), found, transport.unperturbed, meteorology)
+        if transport.has_error_run:
+            again = directory.resolve() / "error_run"
+            again.mkdir()
+            engine.prepare(again, found, transport.perturbed(found), meteorology)
 
 
 def _find(scene: StoredScene, receptor: str) -> tuple[Batch, Receptor]:

@@ -184,7 +184,7 @@ def actual_figures(scene: StoredScene, spent: Spent, concurrency: Concurrency, j
     )
     return Figures(
         receptors=spent.receptors,
-        particle_hours=spent.receptors * transport.numpar * abs(transport.n_hours),
+        particle_hours=spent.receptors * transport.released * abs(transport.n_hours),
         cpu_hours=None if cpu is None else round(cpu / 3600, 6),
         pods=None if concurrency.in_pods else 1,
         wall_hours=None if spent.seconds is None else round(spent.seconds / 3600, 6),
@@ -244,7 +244,7 @@ def _planned(
     n = len(scene.receptor_list)
     return Figures(
         receptors=n,
-        particle_hours=n * transport.numpar * abs(transport.n_hours),
+        particle_hours=n * transport.released * abs(transport.n_hours),
         cpu_hours=round(hours, 6),
         pods=pods,
         wall_hours=round((expected.cpu_seconds / cores + expected.scene_cpu_seconds) / 3600, 6),

@@ -8,8 +8,10 @@ import h5netcdf
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import xarray as xr
 
+from stilt_dagster.science.jacobian.boundary_files import read_particle_locations
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 from stilt_dagster_tests.science.report.pages import read_page
@@ -89,7 +91,8 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
         name="slc",
         time=None,
         receptors={"grid": None, "retrieval": retrieval},
-        background={"uri": "field.nc", "variable": "ch4"},
+        background={"uri": "field.nc", "variable": "ch4", "boundary": {"heights": [0, 500, 1000, 3000]}},
+        footprint={"xmin": -112.3},
     )
     project.cli("scene", "add", file)
     project.cli("scene", "run", SCENE)
@@ -109,6 +112,7 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     np.testing.assert_allclose(per_layer, seen, rtol=0.02)
     assert (spread > 0).all()
     assert (spread < 0.001).all()
+    _boundary_is_the_west(project, seen)
     page = read_page((project.store / "report" / f"{SCENE}.html").read_text())
     observed = {row[0]: row[1:] for row in page.tables["observed"][1:]}
     with h5netcdf.File(project.store / "jacobian" / f"{SCENE}.nc", "r") as made:
@@ -117,6 +121,30 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     left = value - background - prior_term
     assert observed["left to fluxes on the grid (value - background - prior_term)"][1] == f"{left.mean():.4f}"
     assert "value = H flux + background + prior_term" in page.text
+
+
+def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
+    """All air of a west wind came by the western edge, at the heights of the column; a share a bin as high as it is."""
+    path = project.store / "jacobian" / f"{SCENE}.nc"
+    made, cells = xr.load_dataset(path), xr.load_dataset(path, group="boundary")
+    assert made["hbc"].dims == ("obs", "side", "height")
+    assert made["height"].to_numpy().tolist() == [250, 750, 2000]
+    np.testing.assert_allclose(made["hbc"].sum(("side", "height")), 1, atol=1e-6)
+    np.testing.assert_allclose(made["hbc"].sel(side="west").sum("height"), 1, atol=1e-6)
+    np.testing.assert_allclose(made["hbc_weight"], seen, rtol=0.02)
+    assert (made["hbc"].sel(side="west") > 0.15).all()
+    h = scipy.sparse.csr_matrix((cells.share, cells.cell, cells.indptr), shape=cells.attrs["shape"])
+    np.testing.assert_allclose(np.asarray(h.sum(axis=1)).ravel(), 1, atol=1e-6)
+    with h5netcdf.File(path, "r") as file:
+        for rows in (slice(None), slice(1, 2)):
+            locations = read_particle_locations(file, rows)
+            west = locations.pop("particle_locations_w")
+            assert west.shape == (len(made.obs[rows]), 3, made.sizes["lat"])
+            assert {v.shape for n, v in locations.items() if n[-1] in "ns"} == {(len(west), 3, made.sizes["lon"])}
+            assert not any(v.any() for v in locations.values())
+            np.testing.assert_allclose(west.sum(axis=2), made["hbc"].sel(side="west")[rows], atol=1e-6)
+            # The soundings lie at 40.4 degrees and north of it, and the wind carries air along the parallel.
+            assert made["lat"].to_numpy()[west.sum(axis=(0, 1)) > 0].min() > 40.3
 
 
 def test_bad_granules_register_nothing(project: Project) -> None:

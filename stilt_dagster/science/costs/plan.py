@@ -72,7 +72,7 @@ class Figures:
     receptors : int
         Receptors; of an actual figure those that are done.
     particle_hours : int
-        Receptors times particles times hours.
+        Receptors times particles times hours; those of error runs included.
     cpu_hours : float or None
         CPU of all processes, h.
     pods : int or None

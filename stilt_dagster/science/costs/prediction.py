@@ -113,8 +113,12 @@ def predict(
     transport, grid = scene.transport, scene.footprint.grid
     hours = abs(transport.n_hours)
     day = _share_of_day(scene)
-    particle_hours = n * transport.numpar * hours * calibration.inside
-    cpu = n * (_RECEPTOR_CPU + _HOUR_CPU * hours) + _PARTICLE_HOUR_CPU * particle_hours + files * _FILE_CPU
+    particle_hours = n * transport.released * hours * calibration.inside
+    cpu = (
+        n * transport.runs * (_RECEPTOR_CPU + _HOUR_CPU * hours)
+        + _PARTICLE_HOUR_CPU * particle_hours
+        + files * _FILE_CPU
+    )
     mixed = min(1.0, _MIXED / max(float(scene.receptor_list.height.max()), 1.0))
     row = (_ROW_BYTES + _ROW_BYTES_BY_DAY * day * mixed) * len(transport.varsiwant) / _COLUMNS
     touched, chunks = _touched(scene, day)

@@ -91,7 +91,7 @@ def calibrate(scene: Scene, spent: Spent, *, first: bool = True) -> Calibration 
     if n == 0:
         return None
     transport = scene.transport
-    most = n * transport.numpar * abs(transport.n_hours) * 60
+    most = n * transport.released * abs(transport.n_hours) * 60
     inside = min(1.0, sum(particles.rows for particles, _ in pairs) / most) or 1.0
     expected = predict(scene, Calibration(inside=inside), receptors=n, files=len(pairs))
     cpu = sum(part.effort.cpu_seconds for pair in pairs for part in pair if part.effort is not None)

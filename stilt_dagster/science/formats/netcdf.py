@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS
 from stilt_dagster.science.formats.variable import Variable
+from stilt_dagster.science.observations.boundary import SIDES
 
 _MINUTES, _HOURS = "minutes since 1970-01-01 00:00:00", "hours since 1970-01-01 00:00:00"
 
@@ -55,7 +56,8 @@ FOOTPRINTS = (
 )
 
 _RETRIEVAL = "of a retrieval's scene"
-_FIELD = "of a scene that names a background"
+_FIELD = "of a scene that names a field"
+_BOUNDARY = "of a scene that names a boundary"
 
 JACOBIAN = (
     Variable("data", "f4", "influence of a flux on an observation", FOOT_UNITS, ("nnz",)),
@@ -88,4 +90,19 @@ JACOBIAN = (
     Variable("background", "f8", "mole fraction where particles end, weighted as the row is", "ppm", ("obs",), _FIELD),
     Variable("background_sd", "f8", "standard deviation over particles", "ppm", ("obs",), _FIELD),
     Variable("background_sampled", "f8", "share of particles that ended inside the field", "1", ("obs",), _FIELD),
+    Variable(
+        "hbc",
+        "f4",
+        "share of the particles' weight that left the grid's box by a side, at a height",
+        "1",
+        ("obs", "side", "height"),
+        _BOUNDARY,
+    ),
+    Variable("hbc_weight", "f8", "what the particles stand for of the column", "1", ("obs",), _BOUNDARY),
+    Variable("side", "string", f"one of {', '.join(SIDES)}", "", ("side",), _BOUNDARY),
+    Variable("height", "f8", "middle of the bin of height", "m", ("height",), _BOUNDARY),
+    Variable("height_bnds", "f8", "edges of the bin of height", "", ("height", "bnds"), _BOUNDARY),
+    Variable("boundary/share", "f4", "the same along the sides, sparse", "1", ("nnz",), _BOUNDARY),
+    Variable("boundary/cell", "i4", "cell of the boundary, ascending in a row", "", ("nnz",), _BOUNDARY),
+    Variable("boundary/indptr", "i8", "where each row begins and the last ends", "", ("row_bound",), _BOUNDARY),
 )

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import h5netcdf
 import numpy as np
-import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
+from stilt_dagster.science.jacobian.boundary_files import write_boundary
 from stilt_dagster.science.jacobian.jacobian_files import write_background_columns, write_matrix, write_soundings
 from stilt_dagster.science.jacobian.row_spool import RowSpool
+from stilt_dagster.science.observations.background_files import BackgroundFile
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
@@ -43,7 +44,7 @@ def build_jacobian(
     folder_of: Callable[[str], IndexedFolder],
     path: Path,
     attributes: Mapping[str, str],
-    background: pa.Table | None = None,
+    background: BackgroundFile | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
@@ -62,8 +63,8 @@ def build_jacobian(
         A file of this machine, complete only once this returns.
     attributes : mapping of str to str
         Written with it: versions of the engines, digest of the meteorology.
-    background : pyarrow.Table, optional
-        The scene's, as :func:`stilt_dagster.science.observations.background.sample_background` makes it.
+    background : BackgroundFile, optional
+        The scene's.
 
     Returns
     -------
@@ -120,7 +121,11 @@ def build_jacobian(
             if scene.has_columns:
                 write_soundings(file, scene)
             if background is not None:
-                write_background_columns(file, background, ids)
+                write_background_columns(file, background.columns, ids)
+                if background.has_boundary:
+                    boundary = Path(scratch) / "boundary"
+                    boundary.mkdir()
+                    write_boundary(file, path, scene, background, boundary)
             file.attrs["stilt_key"] = jacobian_key(scene, seen)
             for name, value in attributes.items():
                 file.attrs[name] = value

@@ -152,13 +152,15 @@ def write_soundings(file: h5netcdf.File, scene: Scene) -> None:
 
 
 def write_background_columns(file: h5netcdf.File, background: pa.Table, ids: Sequence[str]) -> None:
-    """Write what observations would be without fluxes on the grid."""
+    """Write what observations would be without fluxes on the grid, as far as the scene's background says."""
     places = {receptor: k for k, receptor in enumerate(background.column("receptor").to_pylist())}
     order = [places[receptor] for receptor in ids]
     for name, long_name, units in (
         ("background", "where particles end, weighted as the row is", "ppm"),
         ("background_sd", "standard deviation over particles", "ppm"),
         ("background_sampled", "share of particles that ended inside the field", "1"),
+        ("hbc_weight", "what the particles stand for: background is hbc_weight * sum(hbc * boundary)", "1"),
     ):
-        variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
-        variable.attrs.update({"long_name": long_name, "units": units})
+        if name in background.column_names:
+            variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
+            variable.attrs.update({"long_name": long_name, "units": units})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from pathlib import Path
@@ -22,8 +23,18 @@ CPU_PER_START = 0.15
 #: pystilt's fields that name files of the machine: an operator sets them on the engine, never a scene.
 _NOT_OF_A_SCENE = ("exe_dir", "data_dir")
 
+#: Settings of an error run: of winds, and of the mixed layer; pystilt takes each group whole or not at all.
+WIND_ERRORS = ("siguverr", "tluverr", "zcoruverr", "horcoruverr")
+MIXING_ERRORS = ("sigzierr", "tlzierr", "horcorzierr")
+
+#: Largest error of winds, m s-1: hycs_std moves particles by any, and these are off all maps within minutes.
+MAX_WIND_ERROR = 50.0
+
 #: R STILT's particle columns, in its order.
 VARSIWANT = ["time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr"]
+
+#: Raised when error runs would come out otherwise, so that they are made anew.
+_ERROR_RUN = 1
 
 _SAFE_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -117,25 +128,79 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
             raise ValueError(f"z_top must be above 0 m (got {self.z_top})")
         return self
 
+    @model_validator(mode="after")
+    def _validate_errors(self) -> Self:
+        """Refuse errors hycs_std has no use for: with siguverr 0 it takes every particle to no place at all."""
+        for name in (*WIND_ERRORS, *MIXING_ERRORS):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0 (got {value}): leave the errors out for no error run")
+        if self.siguverr is not None and self.siguverr > MAX_WIND_ERROR:
+            raise ValueError(f"siguverr must be at most {MAX_WIND_ERROR:g} m/s (got {self.siguverr})")
+        return self
+
     @property
     def identity(self) -> dict[str, Any]:
         """What of the settings makes the particles."""
-        return dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, "timeout"}))
+        made_of = dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, "timeout"}))
+        if self.has_error_run:
+            made_of["error_run"] = _ERROR_RUN
+        return made_of
+
+    @property
+    def has_error_run(self) -> bool:
+        """Whether each receptor has a second run, with errors of winds or of the mixed layer."""
+        return self.siguverr is not None or self.sigzierr is not None
+
+    @property
+    def runs(self) -> int:
+        """Runs of hycs_std a receptor."""
+        return 1 + self.has_error_run
+
+    @property
+    def released(self) -> int:
+        """Particles released a receptor, in all its runs."""
+        return int(self.numpar) * self.runs
 
     @property
     def predicted_cpu(self) -> float:
-        """CPU seconds one receptor's simulation is expected to take."""
-        return float(CPU_PER_START + CPU_PER_PARTICLE_HOUR * self.numpar * abs(self.n_hours))
+        """CPU seconds one receptor's simulation is expected to take, its error run included."""
+        return float(CPU_PER_START * self.runs + CPU_PER_PARTICLE_HOUR * self.released * abs(self.n_hours))
+
+    @property
+    def unperturbed(self) -> Self:
+        """The settings of a receptor's own run: without errors."""
+        none: dict[str, Any] = dict.fromkeys((*WIND_ERRORS, *MIXING_ERRORS)) if self.has_error_run else {}
+        unperturbed: Self = self.model_copy(update=none)
+        return unperturbed
+
+    def perturbed(self, receptor: Receptor) -> Self:
+        """Return the settings of a receptor's error run: with the errors, and a seed of its own.
+
+        The seed is made of that of the receptor's own run. A scene without seeds has none here either, as R STILT.
+        """
+        seed = self._seed(receptor)
+        own = {} if seed is None else {"seed": seed_for(f"error run of {seed}")}
+        perturbed: Self = self.model_copy(update=own)
+        return perturbed
 
     def for_receptor(self, receptor: Receptor, exe_dir: Path | None) -> HysplitConfig:
         """Return the settings pystilt writes for one receptor's run."""
         values = self.model_dump(exclude={"seed", "kmsl", "timeout", *_NOT_OF_A_SCENE})
-        seed = self.seed if isinstance(self.seed, int) else seed_for(receptor.id) if self.seed == "receptor" else None
         # R STILT's maxpar; pystilt would add particles for the second end of a slanted column.
         values["maxpar"] = self.maxpar or self.numpar
-        return HysplitConfig(**values, seed=seed, exe_dir=exe_dir)
+        return HysplitConfig(**values, seed=self._seed(receptor), exe_dir=exe_dir)
+
+    def _seed(self, receptor: Receptor) -> int | None:
+        """Return the seed of a receptor's run; None for HYSPLIT's own."""
+        if isinstance(self.seed, int):
+            return self.seed
+        return seed_for(receptor.id) if self.seed == "receptor" else None
 
 
-def seed_for(receptor_id: str) -> int:
-    """Return a receptor's seed: the same each time, and below 2**31, over which HYSPLIT's namelist fails."""
-    return zlib.crc32(receptor_id.encode()) & 0x7FFFFFFF
+def seed_for(name: str) -> int:
+    """Return the seed of a receptor's id, or another name: the same each time, and below 2**31.
+
+    HYSPLIT's namelist fails over that.
+    """
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF

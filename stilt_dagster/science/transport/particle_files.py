@@ -3,6 +3,9 @@
 A row group holds a few receptors, so that neither writing nor reading takes more memory than these. The file carries in
 its metadata what made it (its ``key``) and one :class:`~stilt_dagster.science.outcomes.Outcome` for every receptor of
 the batch, failed ones included.
+
+Where a scene has error runs, a column ``error`` tells their rows from those of receptors' own runs, and they lie in row
+groups of their own, each behind that of the same receptors: who asks for particles reads none of them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +102,12 @@ def to_table(receptor: str, particles: Particles) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def of_run(table: pa.Table, *, error: bool) -> pa.Table:
+    """Return a stored table with the column that tells an error run from a receptor's own."""
+    field = pa.field("error", pa.bool_(), metadata={"description": COLUMN_ATTRIBUTES["error"]})
+    return table.add_column(1, field, [pa.array(np.full(len(table), error))])
+
+
 def _doubles(column: pa.Decimal128Array) -> NDArray[np.float64]:
     """Return decimals as the doubles nearest to them: an integer divided by a power of ten, both exact."""
     words = np.frombuffer(column.buffers()[1], np.int64)[2 * column.offset :: 2][: len(column)]
@@ -122,28 +132,33 @@ class ParticleWriter:
         self._key = key
         self.outcomes: list[Outcome] = []
         self.rows = 0
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
+        self._pending: tuple[list[pa.Table], list[pa.Table]] = ([], [])
+        self._groups = 0
+        self._error_groups: list[int] = []
         self._writer: pq.ParquetWriter | None = None
 
-    def add(self, outcome: Outcome, table: pa.Table | None) -> None:
-        """Append the outcome of a receptor and, unless it failed, its table."""
+    def add(self, outcome: Outcome, table: pa.Table | None, error_table: pa.Table | None = None) -> None:
+        """Append the outcome of a receptor and, unless it failed, its table and that of its error run, if any."""
         self.outcomes.append(outcome)
-        if table is not None:
-            self._pending.append(table)
-            self.rows += table.num_rows
-            self._pending_rows += table.num_rows
-            if self._pending_rows >= _ROW_GROUP:
-                self._flush()
+        for pending, new in zip(self._pending, (table, error_table), strict=True):
+            if new is not None:
+                pending.append(new)
+                self.rows += new.num_rows
+        if sum(t.num_rows for t in self._pending[0]) >= _ROW_GROUP:
+            self._flush()
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        table = pa.concat_tables(self._pending).unify_dictionaries()
-        if self._writer is None:
-            self._writer = _open_writer(self._path, table.schema)
-        self._writer.write_table(table, row_group_size=table.num_rows)
-        self._pending, self._pending_rows = [], 0
+        for pending, of_errors in zip(self._pending, (False, True), strict=True):
+            if not pending:
+                continue
+            table = pa.concat_tables(pending).unify_dictionaries()
+            if self._writer is None:
+                self._writer = _open_writer(self._path, table.schema)
+            self._writer.write_table(table, row_group_size=table.num_rows)
+            if of_errors:
+                self._error_groups.append(self._groups)
+            self._groups += 1
+            pending.clear()
 
     def close(self, effort: Effort | None = None) -> None:
         """Write what is pending and the metadata; *effort* is what making the file took."""
@@ -153,6 +168,8 @@ class ParticleWriter:
         meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
         if effort is not None:
             meta["stilt:effort"] = json.dumps(asdict(effort))
+        if self._error_groups:
+            meta["stilt:error_groups"] = json.dumps(self._error_groups)
         self._writer.add_key_value_metadata(meta)
         self._writer.close()
 
@@ -171,7 +188,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     encoding = {
         f.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(f.type) else "DELTA_BINARY_PACKED"
         for f in schema
-        if f.name != "receptor"
+        if f.name not in ("receptor", "error")
     }
     return pq.ParquetWriter(
         path,
@@ -210,19 +227,23 @@ class ParticleFile:
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
             self.effort = Effort.from_dict(json.loads(extra.get(b"stilt:effort") or "null"))
+            of_errors = set(json.loads(extra.get(b"stilt:error_groups") or "[]"))
         except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
             raise ValueError(f"{source} is not a complete particle file: {error}") from error
 
+        # Each row group of receptors' own runs, and that of their error runs behind it.
+        groups = range(self._file.metadata.num_row_groups)
+        self._groups = [(g, g + 1 if g + 1 in of_errors else None) for g in groups if g not in of_errors]
         self.size = size_of(source)
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns it has."""
-        return list(self._file.schema_arrow.names)
+        """Names of the columns its tables have."""
+        return [name for name in self._file.schema_arrow.names if name != "error"]
 
     @property
     def rows(self) -> int:
-        """Number of particle rows."""
+        """Number of particle rows, those of error runs included."""
         return int(self._file.metadata.num_rows)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
@@ -232,8 +253,8 @@ class ParticleFile:
 
     @property
     def n_groups(self) -> int:
-        """Number of row groups."""
-        return int(self._file.metadata.num_row_groups)
+        """Number of row groups, without those of error runs."""
+        return len(self._groups)
 
     def tables_of(self, group: int, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Yield each receptor's id and table of one row group.
@@ -243,6 +264,20 @@ class ParticleFile:
         DamagedError
             If it cannot be read as it was written.
         """
+        yield from self._read(self._groups[group][0], self.columns[1:] if columns is None else columns)
+
+    def runs(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table, pa.Table | None]]:
+        """Yield each receptor's id, its table, and that of its error run, None where the scene has none.
+
+        As :meth:`tables_of`; without *columns* the tables are as they are stored, with the column ``error``.
+        """
+        for own, of_errors in self._groups:
+            error_tables = repeat(None) if of_errors is None else (t for _, t in self._read(of_errors, columns))
+            for (receptor, table), error_table in zip(self._read(own, columns), error_tables, strict=False):
+                yield receptor, table, error_table
+
+    def _read(self, group: int, columns: Sequence[str] | None) -> Iterator[tuple[str, pa.Table]]:
+        """Yield each receptor's id and table of one row group of the file; all columns without *columns*."""
         wanted = None if columns is None else ["receptor", *columns]
         try:
             with self._lock:  # a reader shared by threads can wait for itself for ever
@@ -283,16 +318,33 @@ def column_of(table: pa.Table, name: str) -> NDArray[np.float64]:
     return _doubles(column) if pa.types.is_decimal(column.type) else np.asarray(column.to_numpy(), np.float64)
 
 
-def read_particles(path: Path | str) -> Any:
+def read_particles(path: Path | str, *, error: bool = False) -> Any:
     """Read a part file into a pandas DataFrame of floats, one row a particle a minute.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    error : bool
+        Read the particles of receptors' error runs, which a scene with ``siguverr`` or ``sigzierr`` has, instead of
+        those its footprints are made of.
 
     Returns
     -------
     pandas.DataFrame
         ``receptor``, ``particle``, ``age`` (minutes), ``lon``, ``lat`` (degrees, as HYSPLIT printed them), ``zagl``,
         ``foot`` and the other columns of the run's ``varsiwant``.
+
+    Raises
+    ------
+    ValueError
+        If it is no complete part file, or error runs are asked of one without.
     """
-    tables = [as_floats(table) for _, table in ParticleFile(Path(path)).tables()]
+    part = ParticleFile(Path(path))
+    found = [run[2] if error else run[1] for run in part.runs(part.columns[1:])]
+    if error and (not found or found[0] is None):
+        raise ValueError(f"{path} has no error runs: they come with siguverr or sigzierr of a scene's transport")
+    tables = [as_floats(table) for table in found if table is not None]
     return pa.concat_tables(tables).unify_dictionaries().to_pandas()
 
 

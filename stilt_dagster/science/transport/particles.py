@@ -15,6 +15,7 @@ COLUMN_NAMES = {"indx": "particle", "time": "age", "long": "lon", "lati": "lat"}
 #: Units and meaning of the columns, written into each part file.
 COLUMN_ATTRIBUTES = {
     "receptor": "receptor id",
+    "error": "whether it is of the receptor's error run, and not of the particles its footprint is made of",
     "particle": "particle number, from 1",
     "age": "minutes since release, negative backward in time",
     "lon": "degrees_east",

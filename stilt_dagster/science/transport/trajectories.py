@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -20,13 +21,14 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.escapes import escaped_reach
-from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, of_run, to_table
 from stilt_dagster.science.transport.particles import Particles
 
 #: How often a receptor is tried whose failure may not repeat itself.
 ATTEMPTS = 2
 
-Result = tuple[Outcome, pa.Table | None]
+#: How a receptor ended; unless it failed its particles, and those of its error run where the scene has such runs.
+Result = tuple[Outcome, pa.Table | None, pa.Table | None]
 
 
 class Engine(Protocol):
@@ -39,7 +41,9 @@ class Engine(Protocol):
         """End runs under way."""
 
 
-def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine) -> Result:
+def simulate(
+    receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine
+) -> tuple[Outcome, pa.Table | None]:
     """Simulate one receptor, trying again what may go better the second time.
 
     Returns
@@ -67,6 +71,21 @@ def simulate(receptor: Receptor, settings: TransportSettings, meteorology: Meteo
     return outcome, None
 
 
+def simulate_runs(receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine) -> Result:
+    """Simulate one receptor, and where the settings have errors of winds or mixing once more with these.
+
+    As R STILT's ``simulation_step.r``, whose ``particle`` never has errors, and whose ``particle_error`` does (Lin and
+    Gerbig 2005, doi:10.1029/2004GL021127). A receptor fails with either run.
+    """
+    outcome, table = simulate(receptor, settings.unperturbed, meteorology, engine)
+    if table is None or not settings.has_error_run:
+        return outcome, table, None
+    ended, error_table = simulate(receptor, settings.perturbed(receptor), meteorology, engine)
+    if error_table is None:
+        return replace(ended, message=f"error run: {ended.message}"), None, None
+    return outcome, of_run(table, error=False), of_run(error_table, error=True)
+
+
 class _TrajectoryPart:
     """The part file of one batch; receptors that are done are taken from the file it replaces."""
 
@@ -88,7 +107,7 @@ class _TrajectoryPart:
         self._done = done
         self._writer = ParticleWriter(self.path, batch.key)
         self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
-        self._tables: Iterator[tuple[str, pa.Table]] = done.tables() if done else iter(())
+        self._tables = done.runs() if done else iter(())
         self._left = list(batch.receptors.ids)
 
     @property
@@ -115,9 +134,9 @@ class _TrajectoryPart:
         while self._left and self._left[0] != receptor:
             kept = self._left.pop(0)
             with removing_damaged(self._folder, self._batch):
-                name, table = next(self._tables)
+                name, *tables = next(self._tables)
             assert name == kept, "kept receptors come in the order they were written"
-            self._writer.add(self._kept[kept], table)
+            self._writer.add(self._kept[kept], *tables)
 
     def close(self) -> Callable[[], None]:
         """Finish the file; return what publishes it."""
@@ -260,7 +279,7 @@ def simulate_shards(
     report = Report()
 
     def run(receptor: Receptor) -> Result:
-        return simulate(receptor, settings, meteorology, engine)
+        return simulate_runs(receptor, settings, meteorology, engine)
 
     def find(batch: Batch) -> PartSummary | ParticleFile | None:
         folder = folder_of(batch.shard)

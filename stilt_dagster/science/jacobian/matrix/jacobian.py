@@ -12,6 +12,7 @@ from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions
 from stilt_dagster.science.jacobian.matrix import fluxes, overlap, products
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
+from stilt_dagster.science.jacobian.matrix.conversions import Conversions
 from stilt_dagster.science.jacobian.matrix.products import Piece
 from stilt_dagster.science.jacobian.matrix.rows import find_rows
 from stilt_dagster.science.jacobian.time_steps import Steps, aggregate, as_times, within
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Jacobian:
+class Jacobian(Conversions):
     """Observations by fluxes, ppm (umol m-2 s-1)-1: what a flux of each cell and time step adds to each observation.
 
     Its entries stay in the files of the scenes, and are read a block of rows at a time by what uses them. What selects
