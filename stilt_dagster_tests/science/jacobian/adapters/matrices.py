@@ -46,7 +46,7 @@ def cells_of(grid: Grid, crs: dict[str, Any] | None = None) -> GridCells:
 
 
 def small(*, n_hours: int = 5, grid: Grid | None = None, start: str = "2023-07-01T08", seed: int = 0) -> Small:
-    """Return observations of two scenes, two of one time, one on the hour, one empty; each feels the hours before it."""
+    """Return observations of two scenes, two of one time, one on the hour, one empty; each feels hours before it."""
     rng = np.random.default_rng(seed)
     cells = cells_of(grid or Grid(-112.2, -111.6, 0.2, 40.3, 40.7, 0.1))
     bounds = np.datetime64(start, "ns") + np.arange(n_hours + 1).astype("timedelta64[h]")
