@@ -68,6 +68,7 @@ JACOBIAN = (
     Variable("longitude", "f8", "of the point or the bottom of the column", "degrees_east", ("obs",)),
     Variable("latitude", "f8", "of the point or the bottom of the column", "degrees_north", ("obs",)),
     Variable("row_sum", "f8", "sum of the row", FOOT_UNITS, ("obs",)),
+    Variable("scene", "string", "scene of the observation", "", ("obs",), "of several scenes as one"),
     *_outcomes("obs"),
     Variable("flux_time", "f8", "start of the hour of flux, UTC", _HOURS, ("flux_time",)),
     Variable("flux_time_bnds", "f8", "start and end of the hour of flux", "", ("flux_time", "bnds")),
