@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from stilt_dagster.science.errors import FluxError
 from stilt_dagster.science.observations.flux_field import FluxField, open_flux
 from stilt_dagster.science.observations.transport_error import added_variance, column_error, regressed_variance
-from stilt_dagster.science.scenes.settings import FluxSource
+from stilt_dagster.science.scenes.observation_settings import FluxSource
 
 NOW = pd.Timestamp("2023-07-15T09:20")
 EARLIER = NOW - pd.Timedelta(hours=2)
