@@ -120,6 +120,12 @@ class JacobianFile:
         if _state(os.fstat(descriptor)) != self.state:
             raise JacobianError(f"{self.name} was written anew since it was opened: open it again")
 
+    def columns_beyond(self) -> JacobianError:
+        """Return the error of entries in columns there are not, which are met when entries are read."""
+        return JacobianError(
+            f"{self.name} is damaged: entries lie in columns beyond its {self.n_columns}: make it again"
+        )
+
     @cached_property
     def observations(self) -> pd.DataFrame:
         """Its rows, by ``obs_id``: scene, time (UTC), longitude, latitude, status, row_sum, and what else there is."""
