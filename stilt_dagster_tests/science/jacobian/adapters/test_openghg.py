@@ -97,8 +97,8 @@ def test_where_air_came_in_is_that_of_the_scene(finished: Project, tmp_path: Pat
     width = 2 * len(heights) * (nx + ny)
     cells = np.sort(np.array([rng.choice(width + 4, 30, replace=False) for _ in range(9)]), axis=1)
     with h5netcdf.File(path, "a") as file:
-        file.dimensions["height"] = 2
-        file.create_variable("height", ("height",), "f8", data=heights)
+        file.dimensions["boundary_height"] = 2
+        file.create_variable("boundary_height", ("boundary_height",), "f8", data=heights)
         file.create_variable("hbc_weight", ("obs",), "f8", data=np.linspace(0.2, 1, 9))
         group = file.create_group("boundary")
         group.dimensions.update({"nnz": cells.size, "row_bound": 10})

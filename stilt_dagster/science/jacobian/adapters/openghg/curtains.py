@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import h5netcdf
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.adapters.openghg.boundary import SIDES
 from stilt_dagster.science.jacobian.adapters.operator import Operator
-from stilt_dagster.science.jacobian.boundary_files import read_particle_locations
+from stilt_dagster.science.jacobian.boundary.curtains import Curtains
 from stilt_dagster.science.jacobian.cells import GridCells
 from stilt_dagster.science.jacobian.reading import JacobianFile
 
@@ -70,13 +69,13 @@ class FileCurtains:
                 continue
             along = {"lon": self._onto(piece.file.cells.x, "x"), "lat": self._onto(piece.file.cells.y, "y")}
             with _opened(piece.file) as file:
+                curtains = Curtains(file)
                 for run in np.split(kept, np.flatnonzero(np.diff(piece.rows[kept]) != 1) + 1):
                     first = int(piece.rows[run[0]])
-                    shares = read_particle_locations(file, slice(first, first + len(run)))
+                    shares = curtains.read(slice(first, first + len(run)))
                     for side in SIDES:
-                        values = shares[f"particle_locations_{side}"]
-                        there = piece.places[run] - rows.start
-                        found[side][there] = values @ along["lon" if side in "ns" else "lat"]
+                        across = along["lon" if side in "ns" else "lat"]
+                        found[side][piece.places[run] - rows.start] = shares[side] @ across
         return found
 
     def _onto(self, centres: NDArray[np.float64], axis: str) -> NDArray[np.float32]:
@@ -115,7 +114,7 @@ def curtains_of(operator: Operator, pieces: Sequence[Rows]) -> FileCurtains | No
         with _opened(piece.file) as file:
             if "boundary" not in file.groups or not all(same):
                 continue
-            bins = np.asarray(file.variables["height"][:], np.float64)
+            bins = Curtains(file).heights
         if heights is not None and not np.array_equal(heights, bins):
             raise JacobianError(
                 f"{piece.file.name} has its boundary in other bins of height than {known[0].file.name}: set one "
@@ -135,6 +134,5 @@ def _ends(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> bool:
 
 @contextmanager
 def _opened(file: JacobianFile) -> Iterator[h5netcdf.File]:
-    source: Any = file.source
-    with h5netcdf.File(source if isinstance(source, Path) else source.open(), "r") as opened:
+    with file.opened() as source, h5netcdf.File(source, "r") as opened:
         yield opened
