@@ -82,6 +82,7 @@ def test_what_openghg_cannot_use_is_refused(tmp_path: Path) -> None:
         (matrix.having(cells=cells_of(lambert)), False, "the grid is projected"),
         (small(start="2023-07-15T08"), True, "do not begin on the first day of a month"),
         (matrix.having(flux_time_bounds=matrix.flux_time_bounds[:1] + np.timedelta64(30, "m")), True, "takes hours"),
+        (matrix.having(flux_time_bounds=matrix.flux_time_bounds + np.timedelta64(2, "h")), True, "hours after it"),
     ):
         with pytest.raises(JacobianError, match=message):
             write_footprints(wrong, tmp_path / "footprints.nc", time_resolved=resolved)

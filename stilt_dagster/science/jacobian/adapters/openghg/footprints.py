@@ -186,6 +186,8 @@ def _write_row(
         return
     resolved = variables["srr_time_resolved"]
     hour = back[step]
+    if len(hour) and hour.min() < 0:
+        raise JacobianError("an observation feels fluxes of hours after it: the jacobian is damaged, make it again")
     recent = hour < HOURS_BACK
     bins = np.bincount(cell[recent] * HOURS_BACK + hour[recent], values[recent], ny * nx * HOURS_BACK)
     resolved[place] = bins.reshape(ny, nx, HOURS_BACK)
