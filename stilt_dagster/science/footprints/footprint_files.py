@@ -245,6 +245,7 @@ def write_outcomes(file: h5netcdf.File, dim: str, outcomes: Sequence[Outcome]) -
         ("escaped_fraction", "f4", "share of particles that left the meteorology", "1"),
         ("outside_fraction", "f4", "share of the influence that lies outside the grid", "1"),
         ("foot_sum", "f8", "sum of the footprint over hours before release and cells", FOOT_UNITS),
+        ("row_sum_error", "f4", "Monte-Carlo standard error of the sum", FOOT_UNITS),
         ("imbalance", "f4", "share of the influence that is neither on the grid nor outside it", "1"),
     ):
         # None becomes NaN: of failed receptors, and where earlier versions did not keep it.
@@ -263,7 +264,7 @@ def read_outcomes(file: h5netcdf.File | h5py.File, ids: Sequence[str]) -> list[O
         name: file[name][:].tolist()
         for name in ("n_particles", "hours_covered", "escaped_fraction", "outside_fraction", "reason", "message")
     }
-    for name in ("foot_sum", "imbalance"):
+    for name in ("foot_sum", "row_sum_error", "imbalance"):
         known = file[name][:].tolist() if name in file else [np.nan] * len(ids)
         columns[name] = [None if np.isnan(value) else value for value in known]
     columns["reason"] = [_text(v) for v in columns["reason"]]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import h5netcdf
 import numpy as np
 
 from stilt_dagster.science.batches import Batch
@@ -18,7 +17,12 @@ from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
 from stilt_dagster.science.jacobian.boundary.writing import write_boundary
-from stilt_dagster.science.jacobian.jacobian_files import write_background_columns, write_matrix, write_soundings
+from stilt_dagster.science.jacobian.jacobian_files import (
+    create_file,
+    write_background_columns,
+    write_matrix,
+    write_soundings,
+)
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.background_files import BackgroundFile
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
@@ -116,7 +120,7 @@ def build_jacobian(
         ordered = [outcomes[i] for i in ids]
         indptr = spool.close_rows(len(ids))
         require_space(path, spool.n_bytes + 8 * ny * nx + 500 * len(ids) + (1 << 20))
-        with h5netcdf.File(path, "w") as file:
+        with create_file(path) as file:
             write_matrix(file, scene, ordered, indptr, row_sum, spool, (first_hour, n_hours))
             if scene.has_columns:
                 write_soundings(file, scene)

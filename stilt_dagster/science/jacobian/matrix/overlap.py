@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions, has_same_crs
-from stilt_dagster.science.scenes.grid import EARTH_RADIUS
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -125,7 +124,7 @@ def coarsen_to_edges(cells: GridCells, y_edges: Any, x_edges: Any) -> tuple[Grid
     shares = grid_shares(cells, *edges)
     y, x = edges
     centres = ((y[:-1] + y[1:]) / 2, (x[:-1] + x[1:]) / 2)
-    return GridCells(*centres, y, x, cells.names, cells.crs, _areas(cells, y, x)), shares
+    return GridCells(*centres, y, x, cells.names, cells.crs, cells.unit_area), shares
 
 
 def coarsen_to_cells(cells: GridCells, target: GridCells) -> tuple[GridCells, scipy.sparse.csr_matrix]:
@@ -133,16 +132,6 @@ def coarsen_to_cells(cells: GridCells, target: GridCells) -> tuple[GridCells, sc
     if not has_same_crs(cells.crs, target.crs):
         raise JacobianError("the coarse grid is in another coordinate system than this one: give edges in this one's")
     return target, grid_shares(cells, target.y_edges, target.x_edges)
-
-
-def _areas(cells: GridCells, y_edges: Floats, x_edges: Floats) -> Floats:
-    """Return the areas of a grid's cells, m2."""
-    if cells.is_longlat:
-        bands = EARTH_RADIUS**2 * np.diff(np.sin(np.radians(y_edges)))
-        return np.asarray(np.outer(bands, np.diff(np.radians(x_edges))))
-    # Units of the projection as metres: from the area the file has of its first cell.
-    square = cells.area[0, 0] / ((cells.y_edges[1] - cells.y_edges[0]) * (cells.x_edges[1] - cells.x_edges[0]))
-    return np.asarray(np.outer(np.diff(y_edges), np.diff(x_edges)) * square)
 
 
 def coarsen_to_regions(cells: GridCells, labels: xr.DataArray) -> tuple[Regions, scipy.sparse.csr_matrix]:
@@ -229,10 +218,8 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
     if np.any(np.abs(west_edges[1:] - east_edges[:-1]) > 1e-6):
         raise JacobianError(f"the region {tuple(region)} leaves out the middle of {cells}: exchange its west and east")
     x_edges = np.append(west_edges, east_edges[-1])
-    kept = GridCells(
-        cells.y[y], cells.x[x] + turns, cells.y_edges[y[0] : y[-1] + 2], x_edges, cells.names, cells.crs,
-        cells.area[np.ix_(y, x)],
-    )  # fmt: skip
+    y_edges = cells.y_edges[y[0] : y[-1] + 2]
+    kept = GridCells(cells.y[y], cells.x[x] + turns, y_edges, x_edges, cells.names, cells.crs, cells.unit_area)
     places: NDArray[np.int64] = (y[:, None] * cells.shape[1] + x).ravel()
     shares = scipy.sparse.csr_matrix(
         (np.ones(len(places)), (places, np.arange(len(places)))), shape=(cells.size, len(places))
