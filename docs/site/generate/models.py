@@ -30,6 +30,7 @@ def scene_fields() -> str:
         "meteorology": "MeteorologySettings",
         "weighting": "Weighting",
         "background": "Background",
+        "background.boundary": "Boundary",
     }
     known = {name for name in parts.values() if isinstance(name, str)}
     others = {name: name for name in schema["$defs"] if name not in known}
