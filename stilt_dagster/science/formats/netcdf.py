@@ -59,6 +59,7 @@ FOOTPRINTS = (
 _RETRIEVAL = "of a retrieval's scene"
 _FIELD = "of a scene that names a field"
 _BOUNDARY = "of a scene that names a boundary"
+_ERRORS = "of a scene with transport_error"
 
 JACOBIAN = (
     Variable("data", "f4", "influence of a flux on an observation", FOOT_UNITS, ("nnz",)),
@@ -107,4 +108,8 @@ JACOBIAN = (
     Variable("boundary/share", "f4", "the same along the sides, sparse", "1", ("nnz",), _BOUNDARY),
     Variable("boundary/cell", "i4", "cell of the boundary, ascending in a row", "", ("nnz",), _BOUNDARY),
     Variable("boundary/indptr", "i8", "where each row begins and the last ends", "", ("row_bound",), _BOUNDARY),
+    Variable(
+        "transport_error", "f8", "one standard deviation by errors of transport, of fluxes", "ppm", ("obs",), _ERRORS
+    ),
+    Variable("transport_error_covered", "f8", "share of influence inside these fluxes", "1", ("obs",), _ERRORS),
 )

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
@@ -22,6 +23,7 @@ from stilt_dagster.science.jacobian.jacobian_files import (
     write_background_columns,
     write_matrix,
     write_soundings,
+    write_transport_error,
 )
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.background_files import BackgroundFile
@@ -49,6 +51,7 @@ def build_jacobian(
     path: Path,
     attributes: Mapping[str, str],
     background: BackgroundFile | None = None,
+    transport_error: pa.Table | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
@@ -69,6 +72,8 @@ def build_jacobian(
         Written with it: versions of the engines, digest of the meteorology.
     background : BackgroundFile, optional
         The scene's.
+    transport_error : pyarrow.Table, optional
+        The scene's, as :func:`stilt_dagster.science.observations.transport_error.sample_transport_error` makes it.
 
     Returns
     -------
@@ -130,6 +135,8 @@ def build_jacobian(
                     boundary = Path(scratch) / "boundary"
                     boundary.mkdir()
                     write_boundary(file, path, scene, background, boundary)
+            if transport_error is not None:
+                write_transport_error(file, transport_error)
             file.attrs["stilt_key"] = jacobian_key(scene, seen)
             for name, value in attributes.items():
                 file.attrs[name] = value

@@ -170,3 +170,13 @@ def write_background_columns(file: h5netcdf.File, background: pa.Table, ids: Seq
         if name in background.column_names:
             variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
             variable.attrs.update({"long_name": long_name, "units": units})
+
+
+def write_transport_error(file: h5netcdf.File, errors: pa.Table) -> None:
+    """Write the errors of transport, whose rows are those of the matrix."""
+    for name, long_name, units in (
+        ("transport_error", "one standard deviation of the signal of the scene's fluxes by errors of transport", "ppm"),
+        ("transport_error_covered", "share of the influence that lies inside these fluxes' field", "1"),
+    ):
+        variable = file.create_variable(name, ("obs",), "f8", data=errors.column(name).to_numpy())
+        variable.attrs.update({"long_name": long_name, "units": units})
