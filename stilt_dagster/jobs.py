@@ -21,12 +21,15 @@ from stilt_dagster.operations.campaigns.progress import campaign_progress
 from stilt_dagster.operations.campaigns.run import due_scenes
 from stilt_dagster.operations.ingest.granules import retrieve
 from stilt_dagster.operations.plan import concurrency_of
+from stilt_dagster.operations.products import maps
+from stilt_dagster.operations.products.conversions import Options, convert_scenes
 from stilt_dagster.operations.products.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.jacobian.adapters.codes import Code
 from stilt_dagster.science.scenes.loading import load_scene, parse_scene
 
 prepare = dg.define_asset_job(
@@ -130,6 +133,46 @@ def concat_jacobians() -> None:
     concatenate()
 
 
+class ConvertConfig(dg.Config):
+    """Jacobians to write for an inversion code."""
+
+    scenes: list[str] = Field(description="Scenes whose jacobians are finished.")
+    code: Code = Field(description="The inversion code.")
+    output: str = Field(description="Path of the directory to write to; of fips of the file, .pkl.")
+    without_failed: bool = Field(False, description="Leave out observations that failed.")
+    coarsen: int = Field(1, ge=1, description="Cells that make one, along each axis.")
+    time_resolved: bool = Field(False, description="OpenGHG: hours back too.")
+    prior: str | None = Field(None, description="IMI: path of a NetCDF with `flux`, umol m-2 s-1.")
+    state_vector: str | None = Field(None, description="IMI: path of its StateVector.nc.")
+    background: float | None = Field(None, description="IMI: ppm, where the scenes have none.")
+
+
+@dg.op
+def convert(context: dg.OpExecutionContext, config: ConvertConfig, store: StoreResource) -> int:
+    """Write the jacobians of scenes as files of an inversion code."""
+    options = Options(
+        without_failed=config.without_failed,
+        coarsen=config.coarsen,
+        time_resolved=config.time_resolved,
+        prior=config.prior and Path(config.prior),
+        state_vector=config.state_vector and Path(config.state_vector),
+        background=config.background,
+    )
+    with user_errors_as_failures():
+        files = convert_scenes(store.store, config.scenes, config.code, Path(config.output), options)
+    context.log.info(f"{config.output}: {len(config.scenes)} scenes in {len(files)} files for {config.code}")
+    return len(files)
+
+
+@dg.job(
+    description="Write the jacobians of scenes for an inversion code, as `stilt-dagster jacobian export` does.",
+    executor_def=dg.in_process_executor,
+)
+def convert_jacobians() -> None:
+    """Write jacobians for an inversion code from the UI."""
+    convert()
+
+
 class ExportConfig(dg.Config):
     """A scene to export."""
 
@@ -153,6 +196,56 @@ def export(
 def export_scene() -> None:
     """Export a scene from the UI."""
     export()
+
+
+class MapConfig(dg.Config):
+    """Receptors whose footprints to write."""
+
+    scene: str = Field(description="The scene.")
+    receptors: list[str] = Field([], description="Ids of receptors; all if there is none.")
+    output: str = Field(description="Path of the file to write.")
+
+
+@dg.op
+def write_footprints(
+    context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
+) -> str:
+    """Write footprints of receptors as one CF NetCDF file."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, config.scene)
+        count, failed = maps.export_footprints(store.store, scene, config.receptors, Path(config.output))
+    context.log.info(f"{config.output}: {count} receptors, {failed} of them failed")
+    return config.output
+
+
+@dg.job(
+    description="Write footprints of receptors as one CF file, as `stilt-dagster export footprints` does.",
+    executor_def=dg.in_process_executor,
+)
+def export_footprints() -> None:
+    """Export footprints from the UI."""
+    write_footprints()
+
+
+@dg.op
+def write_geotiff(
+    context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
+) -> str:
+    """Write the sum of footprints over receptors and hours as a GeoTIFF."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, config.scene)
+        count, failed = maps.export_geotiff(store.store, scene, config.receptors, Path(config.output))
+    context.log.info(f"{config.output}: sum over {count - failed} receptors; {failed} failed")
+    return config.output
+
+
+@dg.job(
+    description="Write the sum of footprints as a GeoTIFF, as `stilt-dagster export geotiff` does.",
+    executor_def=dg.in_process_executor,
+)
+def export_geotiff() -> None:
+    """Export a map from the UI."""
+    write_geotiff()
 
 
 class CampaignConfig(dg.Config):
@@ -188,4 +281,16 @@ def run_campaign() -> None:
     launch()
 
 
-JOBS = (prepare, simulate, assemble, register_scenes, delete_scenes, concat_jacobians, export_scene, run_campaign)
+JOBS = (
+    prepare,
+    simulate,
+    assemble,
+    register_scenes,
+    delete_scenes,
+    concat_jacobians,
+    convert_jacobians,
+    export_scene,
+    export_footprints,
+    export_geotiff,
+    run_campaign,
+)

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 
 from stilt_dagster.assets.metadata import described, picture, report_metadata
 from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.operations.plan import concurrency_of, record_actual
 from stilt_dagster.partitions import scenes, to_scene
-from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
-from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.errors import FluxError, IncompleteError
 from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
+from stilt_dagster.science.meteorology.files import Window
 from stilt_dagster.science.observations.background_files import BackgroundFile
 
 
@@ -35,6 +38,7 @@ def jacobian(
     context: dg.AssetExecutionContext,
     background: BackgroundFile | None,
     store: StoreResource,
+    meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
 ) -> Iterator[dg.Output[Path]]:
     """Stack the footprints of all shards of a scene."""
@@ -49,7 +53,8 @@ def jacobian(
         }
         if background is not None and background.key != scene.versions.background:
             raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
-        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background)
+        errors = _transport_error(scene, meteorology_archive, scratch)
+        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"
@@ -67,3 +72,20 @@ def jacobian(
                 "stilt/picture": picture(influence_map(report.influence, grid, lon, lat, title)),
             },
         )
+
+
+def _transport_error(scene: StoredScene, archive: MeteorologyArchive, scratch: Path) -> pa.Table | None:
+    """Return the transport error of each observation; None of a scene that does not ask for it."""
+    if scene.spec.transport_error is None:
+        return None
+    # xarray takes half a second to import, and most scenes name no fluxes.
+    from stilt_dagster.science.observations.flux_field import open_flux
+    from stilt_dagster.science.observations.transport_error import sample_transport_error
+
+    source = scene.spec.transport_error.flux
+    found = archive.open().fetch([source.uri], scratch)
+    if found is None:
+        raise FluxError(f"fluxes {source.uri} do not exist: put them there, or correct transport_error of the spec")
+    window = Window.of(scene.spec.receptor_list, scene.spec.transport.n_hours)
+    field = open_flux(found, source, window.first, window.last)
+    return sample_transport_error(scene.spec, scene.batches, scene.trajectories, field)

@@ -61,6 +61,8 @@ class Load:
         Bytes of its meteorology aggregate at most.
     background : bool
         Whether it names a field to sample a background in.
+    transport_error : bool
+        Whether its jacobian reads particles, for the error of transport.
     """
 
     receptors: int = 100
@@ -70,6 +72,7 @@ class Load:
     cells: int = 2_000_000
     meteorology: int = 4_000_000_000
     background: bool = False
+    transport_error: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -188,7 +191,10 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
         size = Size(1, 2500 * MIB + table, int(3072 * MIB + 64 * load.rows * PART_BYTES))
     elif asset == "jacobian":
         entries = load.receptors * min(load.cells, 100_000) * 8
-        size = Size(1, 1200 * MIB + load.receptors * 4096, 2048 * MIB + 3 * entries)
+        memory, disk = 1200 * MIB + load.receptors * 4096, 2048 * MIB + 3 * entries
+        if load.transport_error:
+            memory, disk = memory + 1300 * MIB + 2 * table, disk + int(64 * load.rows * PART_BYTES)
+        size = Size(1, memory, disk)
     elif asset == "report":
         entries = load.receptors * min(load.cells, 100_000) * 8
         size = Size(1, 1200 * MIB + load.receptors * 4096, 1024 * MIB + entries)

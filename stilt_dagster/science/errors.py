@@ -36,6 +36,10 @@ class BackgroundError(UserError):
     """A concentration field cannot be used, or does not cover the scene."""
 
 
+class FluxError(UserError):
+    """A field of fluxes cannot be used, or does not cover the scene."""
+
+
 class MeteorologyError(UserError):
     """The meteorology is missing, incomplete, damaged, or does not cover the scene."""
 

@@ -14,7 +14,7 @@ trajectories          that checksum, the engine's binary, transport settings, re
                       also what decides how many particles there are: the grid's edges, and weights
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
 background            trajectories, its settings, weights; the grid where particles are sampled at its edge, or leave it
-jacobian              footprints, its format, what was observed, the background's settings
+jacobian              footprints, its format, what was observed, settings of background and transport error
 report                jacobian, the version of the page
 ===================== ================================================================================================
 """
@@ -39,6 +39,9 @@ _ROW_ESTIMATE = 1
 _BACKGROUND = "background/1"
 
 JACOBIAN_FORMAT = "stilt-jacobian/1"
+
+#: Raised when transport errors of the same particles would come out otherwise.
+_TRANSPORT_ERROR = "transport_error/1"
 
 #: Raised when the report of the same jacobian would say something else, so that it is made anew.
 _REPORT = "report/1"
@@ -180,6 +183,10 @@ def report_version(jacobian: str) -> str:
 
 
 def _observed(scene: Scene) -> list[Any]:
-    """Return what of a retrieval and a background goes into a jacobian; nothing for other scenes."""
+    """Return what of a retrieval, a background and a transport error goes into a jacobian; nothing for other scenes."""
     made_of: list[Any] = [scene.soundings.digests()["observations"]] if scene.has_columns else []
-    return made_of if scene.background is None else [*made_of, scene.background.model_dump()]
+    if scene.background is not None:
+        made_of.append(scene.background.model_dump())
+    if scene.transport_error is not None:
+        made_of.append([_TRANSPORT_ERROR, scene.transport_error.model_dump()])
+    return made_of

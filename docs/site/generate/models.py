@@ -30,6 +30,8 @@ def scene_fields() -> str:
         "meteorology": "MeteorologySettings",
         "weighting": "Weighting",
         "background": "Background",
+        "transport_error": "TransportError",
+        "transport_error.flux": "FluxSource",
     }
     known = {name for name in parts.values() if isinstance(name, str)}
     others = {name: name for name in schema["$defs"] if name not in known}

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 from stilt_dagster.science.errors import IncompleteError, JacobianError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from stilt_dagster.science.jacobian.compatibility import Duplicates
     from stilt_dagster.science.jacobian.matrix.jacobian import Jacobian
-    from stilt_dagster.science.jacobian.matrix.joining import Duplicates
+    from stilt_dagster.science.jacobian.reading import JacobianFile, Ranges
+
+#: Files that are looked at a time.
+_OPENING = 8
 
 
 def open_jacobian(
@@ -39,26 +45,50 @@ def open_jacobian(
         If a file cannot be used, or they cannot be one matrix.
     """
     from stilt_dagster.science.jacobian.matrix.joining import join_files
-    from stilt_dagster.science.jacobian.reading import read_jacobian_file
+    from stilt_dagster.science.part_pool import prefetch
 
     if campaign is not None:
         if not isinstance(where, (str, Path)):
             raise JacobianError("a campaign is of one store: name its directory or URL")
-        places = _files_of_campaign(str(where), campaign)
+        places = _files_of_campaign(_checked(where), campaign)
     else:
-        places = [where] if isinstance(where, (str, Path)) else list(where)
-    if not places:
-        raise JacobianError("there is no jacobian: name at least one")
-    files = []
-    for place in places:
-        path = Path(place)
-        if not path.is_file():
-            raise IncompleteError(f"{path} does not exist: run the scene first, or name its jacobian")
-        files.append(read_jacobian_file(path, str(place)))
-    return join_files(files, duplicates)
+        places = [_checked(place) for place in ([where] if isinstance(where, (str, Path)) else where)]
+    return join_files([file for _, file in prefetch(_read, places, _OPENING)], duplicates)
 
 
-def _files_of_campaign(url: str, name: str) -> list[Path | str]:
+def _checked(place: Path | str) -> str:
+    """Return a path or URL, unless it holds credentials or names what must not be read."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from stilt_dagster.science.validation import Place
+
+    try:
+        return TypeAdapter(Place).validate_python(str(place))
+    except ValidationError as error:
+        raise JacobianError(f"the place of a jacobian {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    return error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+
+
+def _read(place: str) -> JacobianFile:
+    """Read what a file says of its rows and columns."""
+    from stilt_dagster.science.jacobian.reading import read_jacobian_file
+
+    source: Path | Ranges | None = None
+    if "://" in place and not place.startswith("file://"):
+        from stilt_dagster.resources.remote.files import ranges_of
+
+        source = ranges_of(place)
+    elif (path := Path(place.removeprefix("file://")).expanduser()).is_file():
+        source = path.resolve()
+    if source is None:
+        raise IncompleteError(f"there is no file {place}: run the scene first, or name its jacobian")
+    return read_jacobian_file(source, place)
+
+
+def _files_of_campaign(url: str, name: str) -> list[str]:
     """Return the jacobians of a campaign's finished scenes."""
     from stilt_dagster.operations.campaigns.definition import load_campaign
     from stilt_dagster.operations.campaigns.membership import scenes_of
@@ -69,6 +99,6 @@ def _files_of_campaign(url: str, name: str) -> list[Path | str]:
     scenes = [scene for scene in scenes_of(load_campaign(store, name), store) if f"{scene}.nc" in there]
     if not scenes:
         raise IncompleteError(
-            f"no scene of campaign {name} has a jacobian: `stilt-dagster campaign run {name}` runs them"
+            f"no scene of campaign {name} has a jacobian: run them with `stilt-dagster campaign run {name}`"
         )
     return [f"{store.root}/jacobian/{scene}.nc" for scene in scenes]

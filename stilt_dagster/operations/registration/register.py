@@ -116,6 +116,7 @@ def registration(scene: Scene, source: str, plan: Plan) -> dg.AssetObservation:
         cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
         meteorology=_aggregate_bytes(scene),
         background=scene.background is not None,
+        transport_error=scene.transport_error is not None,
     )
     return dg.AssetObservation(
         asset_key="receptors",

@@ -307,3 +307,30 @@ def _interpolate(
             new_foot[span] *= before / after
     new_stop = np.cumsum(counts)
     return new_time, new_lon, new_lat, new_foot, new_stop - counts, new_stop
+
+
+def sparse_row(
+    footprint: Footprint, ny: int, nx: int, release_hour: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the cells of a footprint that are not zero, by hours of UTC.
+
+    Parameters
+    ----------
+    footprint : Footprint
+        The footprint.
+    ny, nx : int
+        Grid size.
+    release_hour : int
+        Index of the UTC hour of release.
+
+    Returns
+    -------
+    (columns, values)
+        Ascending columns ``hour * ny * nx + y * nx + x``, and influence.
+    """
+    columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for layer in footprint.utc_layers:
+        y, x = np.nonzero(layer.values)
+        columns.append(((release_hour + layer.hour) * ny + y + layer.y) * nx + x + layer.x)
+        values.append(layer.values[y, x])
+    return np.concatenate(columns), np.concatenate(values)

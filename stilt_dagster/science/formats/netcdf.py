@@ -59,6 +59,7 @@ FOOTPRINTS = (
 _RETRIEVAL = "of a retrieval's scene"
 _FIELD = "of a scene that names a field"
 _BOUNDARY = "of a scene that names a boundary"
+_ERRORS = "of a scene with transport_error"
 
 JACOBIAN = (
     Variable("data", "f4", "influence of a flux on an observation", FOOT_UNITS, ("nnz",)),
@@ -69,6 +70,7 @@ JACOBIAN = (
     Variable("longitude", "f8", "of the point or the bottom of the column", "degrees_east", ("obs",)),
     Variable("latitude", "f8", "of the point or the bottom of the column", "degrees_north", ("obs",)),
     Variable("row_sum", "f8", "sum of the row", FOOT_UNITS, ("obs",)),
+    Variable("scene", "string", "scene of the observation", "", ("obs",), "of several scenes as one"),
     *_outcomes("obs"),
     Variable("flux_time", "f8", "start of the hour of flux, UTC", _HOURS, ("flux_time",)),
     Variable("flux_time_bnds", "f8", "start and end of the hour of flux", "", ("flux_time", "bnds")),
@@ -96,14 +98,18 @@ JACOBIAN = (
         "f4",
         "share of the particles' weight that left the grid's box by a side, at a height",
         "1",
-        ("obs", "side", "height"),
+        ("obs", "side", "boundary_height"),
         _BOUNDARY,
     ),
     Variable("hbc_weight", "f8", "what the particles stand for of the column", "1", ("obs",), _BOUNDARY),
-    Variable("side", "string", f"one of {', '.join(SIDES)}", "", ("side",), _BOUNDARY),
-    Variable("height", "f8", "middle of the bin of height", "m", ("height",), _BOUNDARY),
-    Variable("height_bnds", "f8", "edges of the bin of height", "", ("height", "bnds"), _BOUNDARY),
+    Variable("side_name", "string", f"one of {', '.join(SIDES)}", "", ("side",), _BOUNDARY),
+    Variable("boundary_height", "f8", "middle of the bin of height", "m", ("boundary_height",), _BOUNDARY),
+    Variable("boundary_height_bnds", "f8", "edges of the bin of height", "", ("boundary_height", "bnds"), _BOUNDARY),
     Variable("boundary/share", "f4", "the same along the sides, sparse", "1", ("nnz",), _BOUNDARY),
     Variable("boundary/cell", "i4", "cell of the boundary, ascending in a row", "", ("nnz",), _BOUNDARY),
     Variable("boundary/indptr", "i8", "where each row begins and the last ends", "", ("row_bound",), _BOUNDARY),
+    Variable(
+        "transport_error", "f8", "one standard deviation by errors of transport, of fluxes", "ppm", ("obs",), _ERRORS
+    ),
+    Variable("transport_error_covered", "f8", "share of influence inside these fluxes", "1", ("obs",), _ERRORS),
 )

@@ -42,12 +42,15 @@ _ALWAYS = {
     "foot": "float",
 }
 
+#: Columns of some scenes, how they are stored, and of which.
+_SOMETIMES = {"xhgt": ("double", "of columns"), "error": ("bool", "of scenes with siguverr or sigzierr")}
+
 PARTICLES = tuple(
     Variable(
         name,
-        _ALWAYS.get(name, "double" if name == "xhgt" else "decimal"),
+        _ALWAYS.get(name) or _SOMETIMES.get(name, ("decimal", _WANTED))[0],
         text,
-        optional="" if name in _ALWAYS else "of columns" if name == "xhgt" else _WANTED,
+        optional="" if name in _ALWAYS else _SOMETIMES.get(name, ("decimal", _WANTED))[1],
     )
     for name, text in COLUMN_ATTRIBUTES.items()
 )

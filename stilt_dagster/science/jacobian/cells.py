@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stilt_dagster.science.scenes.grid import EARTH_RADIUS
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +29,8 @@ class GridCells:
         Of the two axes: ``lat, lon``, degrees, or ``y, x``, units of the projection.
     crs : dict
         CF attributes of the coordinate system.
-    area : ndarray, shape (ny, nx)
-        Of each cell, m2.
+    unit_area : float
+        Of a square of one unit of the projection, m2; of no use on longitude and latitude.
     """
 
     y: Floats
@@ -36,17 +39,28 @@ class GridCells:
     x_edges: Floats
     names: tuple[str, str]
     crs: Mapping[str, Any]
-    area: Floats
+    unit_area: float = 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Cells in y and in x."""
-        return self.area.shape
+        return len(self.y), len(self.x)
 
     @property
     def size(self) -> int:
         """How many there are."""
-        return self.area.size
+        return len(self.y) * len(self.x)
+
+    @cached_property
+    def area(self) -> Floats:
+        """Of each cell, m2, shape (ny, nx): on longitude and latitude that of the sphere between its edges.
+
+        ``R^2 dlon (sin(north) - sin(south))``, as :attr:`stilt_dagster.science.scenes.grid.Grid.cell_area`.
+        """
+        if self.is_longlat:
+            bands = EARTH_RADIUS**2 * np.diff(np.sin(np.radians(self.y_edges)))
+            return np.asarray(np.outer(bands, np.diff(np.radians(self.x_edges))))
+        return np.asarray(np.outer(np.diff(self.y_edges), np.diff(self.x_edges)) * self.unit_area)
 
     @property
     def dims(self) -> tuple[str, ...]:

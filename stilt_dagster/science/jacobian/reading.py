@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import h5py
 import numpy as np
@@ -15,9 +17,8 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, STATUS
-from stilt_dagster.science.hdf5_checks import find_hostile_part
-from stilt_dagster.science.jacobian.cells import Cells, GridCells
-from stilt_dagster.science.scratch import Source
+from stilt_dagster.science.hdf5_checks import find_hostile_part_of
+from stilt_dagster.science.jacobian.cells import GridCells
 from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
 if TYPE_CHECKING:
@@ -26,16 +27,37 @@ if TYPE_CHECKING:
 _HOURS = "hours since 1970-01-01 00:00:00"
 
 
+class Ranges(Protocol):
+    """A file of another machine, in one state: read by ranges, and the same in another process."""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes *start* to *stop*."""
+
+    def open(self) -> BinaryIO:
+        """Return it as an open file."""
+
+
+class Stored(NamedTuple):
+    """Where in a file the values of a variable lie, one after the other, and what kind they are."""
+
+    offset: int
+    kind: np.dtype[Any]
+
+
 @dataclass(frozen=True, eq=False)
 class JacobianFile:
     """A jacobian's file, without its entries.
 
     Attributes
     ----------
-    source : Path or BinaryIO
+    source : Path or Ranges
         The file.
     name : str
         What errors call it.
+    state : tuple of int
+        Size and time of a file of this machine, to tell another one of its name; empty of others.
+    stored : tuple of Stored, or None
+        Where columns, as unsigned numbers, and values of entries lie; None where they are compressed.
     bounds : ndarray of int64, shape (n, 2)
         Start and end of each time step of flux, hours since 1970-01-01 UTC.
     cells : GridCells
@@ -48,8 +70,10 @@ class JacobianFile:
         The scene; of several as one, their ids apart by blanks.
     """
 
-    source: Source
+    source: Path | Ranges
     name: str
+    state: tuple[int, ...]
+    stored: tuple[Stored, Stored] | None
     bounds: NDArray[np.int64]
     cells: GridCells
     indptr: NDArray[np.int64]
@@ -63,13 +87,44 @@ class JacobianFile:
 
     @property
     def is_hourly(self) -> bool:
-        """Whether each time step is an hour; else influence is integrated over time."""
-        return bool(np.all(self.bounds[:, 1] - self.bounds[:, 0] == 1))
+        """Whether the time steps are hours without gaps; else influence is integrated over time."""
+        return bool(np.all(self.bounds == self.bounds[0, 0] + np.arange(len(self.bounds))[:, None] + (0, 1)))
 
     @property
     def n_columns(self) -> int:
         """Columns of its matrix."""
         return len(self.bounds) * self.cells.size
+
+    def opened(self) -> BinaryIO:
+        """Return it as an open file.
+
+        Raises
+        ------
+        JacobianError
+            If it is not what it was.
+        """
+        if not isinstance(self.source, Path):
+            return self.source.open()
+        file = self.source.open("rb")
+        self.require_unchanged(file.fileno())
+        return file
+
+    def require_unchanged(self, descriptor: int) -> None:
+        """Make sure that an open file is what it was when it was read first.
+
+        Raises
+        ------
+        JacobianError
+            If it is not.
+        """
+        if _state(os.fstat(descriptor)) != self.state:
+            raise JacobianError(f"{self.name} was written anew since it was opened: open it again")
+
+    def columns_beyond(self) -> JacobianError:
+        """Return the error of entries in columns there are not, which are met when entries are read."""
+        return JacobianError(
+            f"{self.name} is damaged: entries lie in columns beyond its {self.n_columns}: make it again"
+        )
 
     @cached_property
     def observations(self) -> pd.DataFrame:
@@ -89,12 +144,12 @@ class JacobianFile:
         return pd.DataFrame({**head, **known}, index=pd.Index(ids, name="obs_id"))
 
 
-def read_jacobian_file(source: Source, name: str) -> JacobianFile:
+def read_jacobian_file(source: Path | Ranges, name: str) -> JacobianFile:
     """Read what a jacobian's file says of its rows and columns, and check that its parts fit each other.
 
     Parameters
     ----------
-    source : Path or BinaryIO
+    source : Path or Ranges
         The file.
     name : str
         What errors call it.
@@ -104,36 +159,47 @@ def read_jacobian_file(source: Source, name: str) -> JacobianFile:
     JacobianError
         One line naming the file: it is no jacobian, of another version, damaged, hostile, or contradicts itself.
     """
-    with _readable(name), h5py.File(source, "r") as file:
-        if isinstance(source, Path) and (hostile := find_hostile_part(source)):
+    with _readable(name), ExitStack() as stack:
+        state = _state(os.stat(source)) if isinstance(source, Path) else ()
+        opened = source if isinstance(source, Path) else stack.enter_context(source.open())
+        file = stack.enter_context(h5py.File(opened, "r"))
+        if hostile := find_hostile_part_of(file, streamed=("data", "indices", "nnz")):
             raise JacobianError(f"{name} is not read: {hostile}")
         form = _text(file.attrs.get("format", ""))
         if form != JACOBIAN_FORMAT:
             said = f"is a {form}" if form else "says no format"
             raise JacobianError(f"{name} {said}, and {JACOBIAN_FORMAT} is read: make it again with this version")
         _, y, x = _text(file.attrs["column_order"]).split()
-        bounds = _time_steps(file, name)
-        cells = _cells(file, (y, x), name)
         indptr = file["indptr"][:].astype(np.int64)
-        rows = dict(_row_variables(file, len(indptr) - 1))
-        found = JacobianFile(source, name, bounds, cells, indptr, rows, _text(file.attrs.get("scene", "")))
+        found = JacobianFile(
+            source,
+            name,
+            state,
+            _stored(file),
+            _time_steps(file, name),
+            _cells(file, (y, x), name),
+            indptr,
+            dict(_row_variables(file, len(indptr) - 1)),
+            _text(file.attrs.get("scene", "")),
+        )
         _check_matrix(file, found)
     return found
 
 
-def require_one_grid(cells: Sequence[Cells], names: Sequence[str]) -> None:
-    """Make sure that the columns of a time step mean the same in some files or matrices.
+def _state(known: os.stat_result) -> tuple[int, int]:
+    return known.st_size, known.st_mtime_ns
 
-    Raises
-    ------
-    JacobianError
-        Naming two that differ.
-    """
-    for one, name in zip(cells, names, strict=True):
-        if not one.is_same_as(cells[0]):
-            raise JacobianError(
-                f"{name} and {names[0]} are on different grids: coarsen each to one grid, then use concat_jacobians"
-            )
+
+def _stored(file: h5py.File) -> tuple[Stored, Stored] | None:
+    """Return where entries lie, if they lie in the file as they are in memory."""
+    found = []
+    for name, kinds in (("indices", {"<i4": "<u4", "<i8": "<u8"}), ("data", {"<f4": "<f4"})):
+        variable = file[name]
+        offset, kind = variable.id.get_offset(), kinds.get(variable.dtype.newbyteorder("<").str)
+        if offset is None or kind is None or variable.dtype.str[0] == ">" or sys.byteorder != "little":
+            return None
+        found.append(Stored(int(offset), np.dtype(kind)))
+    return found[0], found[1]
 
 
 @contextmanager
@@ -188,12 +254,15 @@ def _cells(file: h5py.File, names: tuple[str, str], name: str) -> GridCells:
             raise JacobianError(f"{name} is damaged: cells of its {axis} axis do not join: make it again")
         edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
     hidden = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_FillValue")
-    crs = {k: _text(v) if isinstance(v, (str, bytes)) else v for k, v in file["crs"].attrs.items() if k not in hidden}
-    area = file["cell_area"][:].astype(np.float64)
-    if area.shape != (len(edges[0]) - 1, len(edges[1]) - 1):
+    crs = {k: _plain(v) for k, v in file["crs"].attrs.items() if k not in hidden}
+    y_edges, x_edges = edges
+    area = file["cell_area"]
+    if area.shape != (len(y_edges) - 1, len(x_edges) - 1):
         raise JacobianError(f"{name} is damaged: its cell_area is not on its grid: make it again")
+    # The areas of others follow from their edges: of a large grid they are as much as all else that is read here.
+    unit = float(area[0, 0]) / float((y_edges[1] - y_edges[0]) * (x_edges[1] - x_edges[0]))
     centres = (file[names[0]][:].astype(np.float64), file[names[1]][:].astype(np.float64))
-    return GridCells(*centres, edges[0], edges[1], names, crs, area)
+    return GridCells(*centres, y_edges, x_edges, names, crs, unit)
 
 
 def _row_variables(file: h5py.File, n: int) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -206,7 +275,12 @@ def _row_variables(file: h5py.File, n: int) -> Iterator[tuple[str, NDArray[Any]]
             yield name, variable.asstr(errors="replace")[:] if text else variable[:]
 
 
+def _plain(value: Any) -> Any:
+    """Return an attribute as a number, a text or a list of them."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.item() if value.size == 1 else value.tolist()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def _text(value: Any) -> str:
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.ravel()[0]
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return str(_plain(value))

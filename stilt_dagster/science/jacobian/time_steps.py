@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Steps = NDArray[np.int64]
 
 
+_ADVICE = "run the scenes without time_integrate, or aggregate_time each to the same steps, then use concat_jacobians"
+
+
 def common_steps(steps: Sequence[Steps], names: Sequence[str]) -> Steps:
     """Return the time steps of a matrix that has those of some files.
 
@@ -38,22 +41,23 @@ def common_steps(steps: Sequence[Steps], names: Sequence[str]) -> Steps:
     Raises
     ------
     JacobianError
-        Naming two files whose steps overlap without being the same: they have no common columns.
+        Naming two files whose steps overlap without being the same, or are hours and are not: no common columns.
     """
-    if all(np.all(s[:, 1] - s[:, 0] == 1) for s in steps):
+    hourly = [bool(np.all(s[:, 1] - s[:, 0] == 1)) for s in steps]
+    if all(hourly):
         hours = np.arange(min(s[0, 0] for s in steps), max(s[-1, 1] for s in steps))
         return np.column_stack([hours, hours + 1])
+    if any(hourly):
+        one, other = names[hourly.index(True)], names[hourly.index(False)]
+        raise JacobianError(f"{one} has hours of flux and {other} longer times: no columns in common; {_ADVICE}")
     known: Steps = np.unique(np.concatenate(steps), axis=0)
-    for first, second in pairwise(known):
+    for first, second in pairwise(known.tolist()):
         if first[1] > second[0]:
             one, other = (
-                next(n for s, n in zip(steps, names, strict=True) if step in s.tolist())
-                for step in (first.tolist(), second.tolist())
+                next(name for s, name in zip(steps, names, strict=True) if step in s.tolist())
+                for step in (first, second)
             )
-            raise JacobianError(
-                f"{one} is integrated over other hours than {other}: they have no common columns; run the scenes with "
-                "time_integrate: false, or aggregate each to the same time steps and use concat_jacobians"
-            )
+            raise JacobianError(f"{one} has other times of flux than {other}, which overlap: {_ADVICE}")
     return known
 
 

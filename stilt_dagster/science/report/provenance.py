@@ -65,13 +65,14 @@ def _grid(grid: GridDescription) -> list[tuple[str, str]]:
 
 
 def settings_tables(scene: Scene) -> list[Table]:
-    """Return every setting of a scene's transport, footprint, weighting, background and retrieval."""
+    """Return every setting of a scene's transport, footprint, weighting, background, error and retrieval."""
     parts: list[tuple[str, Any]] = [
         ("Transport", scene.transport),
         ("Footprint", scene.footprint),
         ("Meteorology asked for", scene.meteorology),
         ("Weighting", scene.weighting),
         ("Background", scene.background),
+        ("Transport error", scene.transport_error),
         ("Retrieval", scene.receptors.retrieval),
     ]
     return [

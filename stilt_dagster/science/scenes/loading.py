@@ -64,7 +64,7 @@ def parse_scene(
     if is_domain(data):
         data = scene_from_domain(data, stem, where)
     receptors = data.get("receptors")
-    for section, name in (("meteorology", "directory"), ("background", "uri")):
+    for section, name in (("meteorology", "directory"), ("background", "uri"), ("transport_error", "flux")):
         data = _located(data, section, name, base)
     if isinstance(receptors, dict) and "table" in receptors:
         raise SceneError(f"{where}: receptors.table is written when a scene is registered: give receptors.file")

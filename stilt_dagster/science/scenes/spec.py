@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.scenes.observation_settings import Background, Weighting
+from stilt_dagster.science.scenes.observation_settings import Background, TransportError, Weighting
 from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_receptors, make_receptor
 from stilt_dagster.science.scenes.settings import (
     Budget,
@@ -81,6 +81,9 @@ class Scene(Spec):
     budget: Budget | None = Field(
         None, description="The most it may take; a scene that is planned to take more is refused."
     )
+    transport_error: TransportError | None = Field(
+        None, description="The fluxes whose signal the error of transport is estimated of."
+    )
     max_failed_fraction: float = Field(0.02, ge=0, le=1, description="Share of failed receptors a step succeeds with.")
     tags: dict[str, str] = Field(
         default_factory=dict,
@@ -96,6 +99,8 @@ class Scene(Spec):
         fields: dict[str, Any] = handler(self)
         if self.budget is None:
             fields.pop("budget", None)
+        if self.transport_error is None:
+            fields.pop("transport_error", None)
         return fields
 
     @field_validator("time", mode="before")
@@ -161,6 +166,14 @@ class Scene(Spec):
             for needed in self.background.particle_variables:
                 if needed not in self.transport.varsiwant:
                     raise ValueError(f"background needs {needed} in transport.varsiwant, for its vertical")
+        return self
+
+    @model_validator(mode="after")
+    def _has_error_runs(self) -> Self:
+        if self.transport_error is not None and not self.transport.has_error_run:
+            raise ValueError(
+                "transport_error needs errors to follow: set siguverr, tluverr, zcoruverr and horcoruverr of transport"
+            )
         return self
 
     @cached_property

@@ -6,12 +6,15 @@ the state, and aligns by labels what it multiplies.
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.adapters.operator import Operator, require_finished
+from stilt_dagster.science.scratch import whole, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +78,34 @@ def forward_operator(
             values[place] = block.toarray()
         table = pd.DataFrame(values, index=index, columns=state_index(operator), copy=False)
     return fips.ForwardOperator(fips.MatrixBlock(table, row_block=observations, col_block=state))
+
+
+def write_operator(operator: Operator, path: Path) -> Path:
+    """Write a matrix as the pickle that ``fips.ForwardOperator.from_file`` reads.
+
+    Parameters
+    ----------
+    operator : Operator
+        Without failed rows.
+    path : Path
+        The file, which fips wants to end in ``.pkl`` or ``.pickle``.
+
+    Returns
+    -------
+    Path
+        *path*.
+
+    Raises
+    ------
+    JacobianError
+        As :func:`forward_operator`, or of another ending.
+    """
+    if path.suffix not in (".pkl", ".pickle"):
+        raise JacobianError(f"{path.name} must end in .pkl or .pickle: fips reads no others")
+    made = forward_operator(operator)
+    with writing(path), whole(path) as part:
+        part.write_bytes(pickle.dumps(made))
+    return path
 
 
 def state_index(operator: Operator) -> pd.MultiIndex:

@@ -36,6 +36,11 @@ class ColumnMap:
     n_cells: int
     n_file_cells: int
 
+    @property
+    def n_columns(self) -> int:
+        """Columns of the matrix."""
+        return self.n_steps * self.n_cells
+
     def expand(self, x: Floats) -> Floats:
         """Return E x: fluxes by the file's hours and cells.
 

@@ -92,10 +92,14 @@ def flux_array(x: Floats, times: pd.DatetimeIndex, bounds: NDArray, cells: Cells
     x = np.asarray(x)
     if x.shape != (len(times) * cells.size,):
         raise JacobianError(f"a vector of fluxes has shape ({len(times) * cells.size},), this one {x.shape}")
-    coordinates = {"flux_time": times, **cells.coordinates, "cell_area": (cells.dims, cells.area, {"units": "m2"})}
+    coordinates = {
+        "flux_time": times,
+        "flux_time_end": ("flux_time", bounds[:, 1]),
+        **cells.coordinates,
+        "cell_area": (cells.dims, cells.area, {"units": "m2"}),
+    }
     out = xr.DataArray(x.reshape(len(times), *cells.shape), coordinates, ("flux_time", *cells.dims), name="flux")
     out.attrs["units"] = FLUX_UNITS
-    out = out.assign_coords(flux_time_bnds=(("flux_time", "bnds"), bounds)) if "bnds" in out.dims else out
     if isinstance(cells, GridCells) and cells.is_longlat:
         out["lat"].attrs["units"], out["lon"].attrs["units"] = "degrees_north", "degrees_east"
     return out

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.adapters.conversions import Conversions
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions
 from stilt_dagster.science.jacobian.matrix import fluxes, overlap, products
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
-from stilt_dagster.science.jacobian.matrix.conversions import Conversions
-from stilt_dagster.science.jacobian.matrix.products import Piece
 from stilt_dagster.science.jacobian.matrix.rows import find_rows
+from stilt_dagster.science.jacobian.matrix.windows import Piece
 from stilt_dagster.science.jacobian.time_steps import Steps, aggregate, as_times, within
 
 if TYPE_CHECKING:
@@ -322,9 +322,10 @@ class Jacobian(Conversions):
         array = np.asarray(values, np.float64)
         if array.ndim not in (1, 2) or array.shape[0] != size:
             raise JacobianError(
-                f"a vector of {size} {axis} is needed, or several as columns; its shape is {array.shape}"
+                f"a vector of {size} {axis} is needed, or several as columns, and not an array of {array.shape}; "
+                "flux_vector makes one of fluxes on a map"
             )
-        return np.ascontiguousarray(array.reshape(size, -1))
+        return np.ascontiguousarray(array[:, None] if array.ndim == 1 else array)
 
     def _with_rows(self, places: NDArray[np.int64]) -> Jacobian:
         new = np.full(len(self.obs), -1)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.compatibility import Duplicates, first_rows, require_one_grid
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
 from stilt_dagster.science.jacobian.matrix.jacobian import Jacobian
-from stilt_dagster.science.jacobian.matrix.products import Piece
-from stilt_dagster.science.jacobian.reading import JacobianFile, require_one_grid
+from stilt_dagster.science.jacobian.matrix.windows import Piece
+from stilt_dagster.science.jacobian.reading import JacobianFile
 from stilt_dagster.science.jacobian.time_steps import common_steps, place_of
-
-#: What is done with an observation that is in two files.
-Duplicates = Literal["refuse", "first"]
 
 
 def join_files(files: Sequence[JacobianFile], duplicates: Duplicates = "refuse") -> Jacobian:
@@ -40,7 +38,9 @@ def _matrix_of(file: JacobianFile) -> Jacobian:
     n = len(file.bounds)
     columns = ColumnMap(np.arange(n), None, n, file.cells.size, file.cells.size)
     rows = np.arange(len(file.ids))
-    return Jacobian([Piece(file, columns, rows, rows)], file.observations, file.bounds, file.cells)
+    # The table has what the file knows of rows; a second copy would go with each pickled matrix.
+    entries = replace(file, rows={})
+    return Jacobian([Piece(entries, columns, rows, rows)], file.observations, file.bounds, file.cells)
 
 
 def concat_jacobians(jacobians: Sequence[Jacobian], duplicates: Duplicates = "refuse") -> Jacobian:
@@ -62,27 +62,13 @@ def concat_jacobians(jacobians: Sequence[Jacobian], duplicates: Duplicates = "re
 
     if not jacobians:
         raise JacobianError("there is no jacobian: name at least one")
-    if duplicates not in ("refuse", "first"):
-        raise JacobianError(f"duplicates is 'refuse' or 'first' (got {duplicates!r})")
-    if len(jacobians) == 1:
-        return jacobians[0]
     names = [_name_of(h) for h in jacobians]
     require_one_grid([h.cells for h in jacobians], names)
     steps = common_steps([h._steps for h in jacobians], names)
-    seen: dict[str, int] = {}
+    kept = first_rows([h.obs.index for h in jacobians], names, duplicates)
     pieces, tables, start = [], [], 0
-    for k, h in enumerate(jacobians):
-        ids = h.obs.index
-        twice = np.array([i in seen for i in ids], bool)
-        if twice.any():
-            if duplicates == "refuse":
-                one = ids[twice][0]
-                raise JacobianError(
-                    f"observation {one} is in {names[seen[one]]} and in {names[k]}: it would count twice; leave one "
-                    "out, or use duplicates='first'"
-                )
-            h = h._with_rows(np.flatnonzero(~twice))
-        seen.update((i, k) for i in h.obs.index)
+    for whole, rows in zip(jacobians, kept, strict=True):
+        h = whole if rows.all() else whole.select(rows=rows)
         place = place_of(h._steps, steps)
         pieces += [Piece(p.file, p.columns.then(place, len(steps)), p.rows, p.places + start) for p in h._pieces]
         tables.append(h.obs)

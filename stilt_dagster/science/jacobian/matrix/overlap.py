@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions, has_same_crs
-from stilt_dagster.science.scenes.grid import EARTH_RADIUS
 
 if TYPE_CHECKING:
     import scipy.sparse
     import xarray as xr
 
-#: Share of a cell that rounding may leave uncovered.
+#: Share of a cell that is rounding.
 _COVERED = 1e-9
 
 
@@ -35,7 +34,7 @@ def interval_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
     """
     import scipy.sparse
 
-    n = len(fine) - 1
+    n, coarse = len(fine) - 1, _snapped(coarse, fine)
     # Both sets of edges cut the line into pieces; each piece lies in one interval of each set, or in none.
     cuts = np.unique(np.concatenate([fine, coarse]))
     of_fine = np.searchsorted(fine, cuts[:-1], side="right") - 1
@@ -43,6 +42,13 @@ def interval_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
     inside = (of_fine >= 0) & (of_fine < n) & (of_coarse >= 0) & (of_coarse < len(coarse) - 1)
     shares = np.diff(cuts)[inside] / np.diff(fine)[of_fine[inside]]
     return scipy.sparse.csr_matrix((shares, (of_fine[inside], of_coarse[inside])), shape=(n, len(coarse) - 1))
+
+
+def _snapped(coarse: Floats, fine: Floats) -> Floats:
+    """Return edges; those that differ from a fine one by rounding are that one, and cut no sliver off its cell."""
+    above = np.clip(np.searchsorted(fine, coarse), 1, len(fine) - 1)
+    near = np.where(coarse - fine[above - 1] < fine[above] - coarse, fine[above - 1], fine[above])
+    return np.where(np.abs(near - coarse) <= _COVERED * np.diff(fine).min(), near, coarse)
 
 
 def latitude_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
@@ -104,12 +110,12 @@ def coarsen_by_factor(cells: GridCells, factor: int | tuple[int, int]) -> tuple[
 
     Where a side is no multiple of its factor, the last blocks have fewer cells.
     """
-    fy, fx = (factor, factor) if isinstance(factor, (int, np.integer)) else factor
-    if min(fy, fx) < 1 or int(fy) != fy or int(fx) != fx:
-        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two (got {factor!r})")
+    steps = np.broadcast_to(factor, 2) if np.size(factor) in (1, 2) else np.zeros(2)
+    if steps.dtype.kind not in "iu" or steps.min() < 1:
+        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r})")
     edges = [
         np.unique(np.append(axis[::step], axis[-1]))
-        for axis, step in ((cells.y_edges, int(fy)), (cells.x_edges, int(fx)))
+        for axis, step in zip((cells.y_edges, cells.x_edges), steps.tolist(), strict=True)
     ]
     return coarsen_to_edges(cells, edges[0], edges[1])
 
@@ -125,7 +131,7 @@ def coarsen_to_edges(cells: GridCells, y_edges: Any, x_edges: Any) -> tuple[Grid
     shares = grid_shares(cells, *edges)
     y, x = edges
     centres = ((y[:-1] + y[1:]) / 2, (x[:-1] + x[1:]) / 2)
-    return GridCells(*centres, y, x, cells.names, cells.crs, _areas(cells, y, x)), shares
+    return GridCells(*centres, y, x, cells.names, cells.crs, cells.unit_area), shares
 
 
 def coarsen_to_cells(cells: GridCells, target: GridCells) -> tuple[GridCells, scipy.sparse.csr_matrix]:
@@ -133,16 +139,6 @@ def coarsen_to_cells(cells: GridCells, target: GridCells) -> tuple[GridCells, sc
     if not has_same_crs(cells.crs, target.crs):
         raise JacobianError("the coarse grid is in another coordinate system than this one: give edges in this one's")
     return target, grid_shares(cells, target.y_edges, target.x_edges)
-
-
-def _areas(cells: GridCells, y_edges: Floats, x_edges: Floats) -> Floats:
-    """Return the areas of a grid's cells, m2."""
-    if cells.is_longlat:
-        bands = EARTH_RADIUS**2 * np.diff(np.sin(np.radians(y_edges)))
-        return np.asarray(np.outer(bands, np.diff(np.radians(x_edges))))
-    # Units of the projection as metres: from the area the file has of its first cell.
-    square = cells.area[0, 0] / ((cells.y_edges[1] - cells.y_edges[0]) * (cells.x_edges[1] - cells.x_edges[0]))
-    return np.asarray(np.outer(np.diff(y_edges), np.diff(x_edges)) * square)
 
 
 def coarsen_to_regions(cells: GridCells, labels: xr.DataArray) -> tuple[Regions, scipy.sparse.csr_matrix]:
@@ -212,7 +208,10 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
 
     if isinstance(cells, Regions):
         raise JacobianError("columns are regions, which lie in no box: select the region before coarsening")
-    west, south, east, north = (float(v) for v in region)
+    try:
+        west, south, east, north = (float(v) for v in region)
+    except (TypeError, ValueError):
+        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r})") from None
     y = np.flatnonzero((cells.y >= south) & (cells.y <= north))
     if cells.is_longlat:
         from_west = (cells.x - west) % 360
@@ -229,10 +228,8 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
     if np.any(np.abs(west_edges[1:] - east_edges[:-1]) > 1e-6):
         raise JacobianError(f"the region {tuple(region)} leaves out the middle of {cells}: exchange its west and east")
     x_edges = np.append(west_edges, east_edges[-1])
-    kept = GridCells(
-        cells.y[y], cells.x[x] + turns, cells.y_edges[y[0] : y[-1] + 2], x_edges, cells.names, cells.crs,
-        cells.area[np.ix_(y, x)],
-    )  # fmt: skip
+    y_edges = cells.y_edges[y[0] : y[-1] + 2]
+    kept = GridCells(cells.y[y], cells.x[x] + turns, y_edges, x_edges, cells.names, cells.crs, cells.unit_area)
     places: NDArray[np.int64] = (y[:, None] * cells.shape[1] + x).ravel()
     shares = scipy.sparse.csr_matrix(
         (np.ones(len(places)), (places, np.arange(len(places)))), shape=(cells.size, len(places))
