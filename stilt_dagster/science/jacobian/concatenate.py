@@ -61,7 +61,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
         with create_file(destination) as out:
             _write_rows(out, known, files)
             _write_columns(out, files[0], steps, known[0].cells.names)
-            concatenate_boundaries(out, files)
+            concatenate_boundaries(out, destination, files)
             _write_entries(out, known, files, steps, shape[1])
             out.attrs.update({k: v for k, v in files[0].attrs.items() if k in _SHARED})
             out.attrs["shape"] = np.array(shape, "i8")
