@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
+.PHONY: help demo test test-fast test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,6 +39,11 @@ test: install ## Run all tests that need no cluster.
 test-cluster: install ## Run the tests on a real Kubernetes control plane; the first time, it is built (root, Debian).
 	stilt_dagster_tests/harness/build_kubernetes.sh
 	$(BIN)/python -m pytest -m cluster
+
+test-openghg: install ## Run the tests on OpenGHG, in an environment of its own (1.5 GB), whose pins are not this one's.
+	$(PYTHON) -m venv build/openghg
+	build/openghg/bin/python -m pip install --quiet --disable-pip-version-check openghg==0.19.0 openghg-inversions==0.7.4
+	$(BIN)/python -m pytest -m openghg
 
 cluster: install ## Have a control plane, object storage and Postgres here, until Ctrl-C.
 	$(BIN)/python -m stilt_dagster_tests.harness

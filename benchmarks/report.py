@@ -16,7 +16,7 @@ from pathlib import Path
 import h5netcdf
 import numpy as np
 
-from stilt_dagster.operations.report import make_report
+from stilt_dagster.operations.products.report import make_report
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.jacobian.jacobian import flux_hours

@@ -25,7 +25,7 @@ from stilt_dagster.operations.ingest.scan import scan
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import read_granule
-from stilt_dagster.science.scenes.retrieval_settings import Area
+from stilt_dagster.science.scenes.observation_settings import Area
 from stilt_dagster_tests.conftest import SCENE
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
 

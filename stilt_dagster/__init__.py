@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "open_footprints", "open_jacobian", "read_particles"]
+__all__ = ["__version__", "concat_jacobians", "open_footprints", "open_jacobian", "read_particles"]
 
 if TYPE_CHECKING:
+    from stilt_dagster.operations.products.jacobians import open_jacobian
     from stilt_dagster.science.footprints.opening import open_footprints
-    from stilt_dagster.science.jacobian.opening import open_jacobian
+    from stilt_dagster.science.jacobian.matrix.joining import concat_jacobians
     from stilt_dagster.science.transport.particle_files import read_particles
 
 #: Where each public name is; imported when it is first used, since the command line needs none of them.
 _WHERE = {
+    "concat_jacobians": "stilt_dagster.science.jacobian.matrix.joining",
     "open_footprints": "stilt_dagster.science.footprints.opening",
-    "open_jacobian": "stilt_dagster.science.jacobian.opening",
+    "open_jacobian": "stilt_dagster.operations.products.jacobians",
     "read_particles": "stilt_dagster.science.transport.particle_files",
 }
 

@@ -19,9 +19,10 @@ from stilt_dagster.operations.campaigns.events import launch_campaign
 from stilt_dagster.operations.campaigns.plan import require_campaign_within
 from stilt_dagster.operations.campaigns.progress import campaign_progress
 from stilt_dagster.operations.campaigns.run import due_scenes
-from stilt_dagster.operations.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.ingest.granules import retrieve
 from stilt_dagster.operations.plan import concurrency_of
+from stilt_dagster.operations.products import maps
+from stilt_dagster.operations.products.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
@@ -155,6 +156,56 @@ def export_scene() -> None:
     export()
 
 
+class MapConfig(dg.Config):
+    """Receptors whose footprints to write."""
+
+    scene: str = Field(description="The scene.")
+    receptors: list[str] = Field([], description="Ids of receptors; all if there is none.")
+    output: str = Field(description="Path of the file to write.")
+
+
+@dg.op
+def write_footprints(
+    context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
+) -> str:
+    """Write footprints of receptors as one CF NetCDF file."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, config.scene)
+        count, failed = maps.export_footprints(store.store, scene, config.receptors, Path(config.output))
+    context.log.info(f"{config.output}: {count} receptors, {failed} of them failed")
+    return config.output
+
+
+@dg.job(
+    description="Write footprints of receptors as one CF file, as `stilt-dagster export footprints` does.",
+    executor_def=dg.in_process_executor,
+)
+def export_footprints() -> None:
+    """Export footprints from the UI."""
+    write_footprints()
+
+
+@dg.op
+def write_geotiff(
+    context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
+) -> str:
+    """Write the sum of footprints over receptors and hours as a GeoTIFF."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, config.scene)
+        count, failed = maps.export_geotiff(store.store, scene, config.receptors, Path(config.output))
+    context.log.info(f"{config.output}: sum over {count - failed} receptors; {failed} failed")
+    return config.output
+
+
+@dg.job(
+    description="Write the sum of footprints as a GeoTIFF, as `stilt-dagster export geotiff` does.",
+    executor_def=dg.in_process_executor,
+)
+def export_geotiff() -> None:
+    """Export a map from the UI."""
+    write_geotiff()
+
+
 class CampaignConfig(dg.Config):
     """A campaign to run."""
 
@@ -188,4 +239,15 @@ def run_campaign() -> None:
     launch()
 
 
-JOBS = (prepare, simulate, assemble, register_scenes, delete_scenes, concat_jacobians, export_scene, run_campaign)
+JOBS = (
+    prepare,
+    simulate,
+    assemble,
+    register_scenes,
+    delete_scenes,
+    concat_jacobians,
+    export_scene,
+    export_footprints,
+    export_geotiff,
+    run_campaign,
+)

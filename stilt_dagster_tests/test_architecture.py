@@ -198,6 +198,8 @@ def test_definitions_are_what_they_were() -> None:
         "delete_scenes",
         "concat_jacobians",
         "export_scene",
+        "export_footprints",
+        "export_geotiff",
         "run_campaign",
     }
     assert {s.name for s in defs.sensors} == {"advance_scenes", "alert", "campaigns"}

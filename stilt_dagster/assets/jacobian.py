@@ -9,7 +9,6 @@ import pyarrow as pa
 from stilt_dagster.assets.metadata import described, picture, report_metadata
 from stilt_dagster.assets.metadata.costs import plan_metadata
 from stilt_dagster.assets.metadata.pictures import influence_map
-from stilt_dagster.io_managers import BackgroundTable
 from stilt_dagster.operations.plan import concurrency_of, record_actual
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
@@ -18,6 +17,7 @@ from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import FluxError, IncompleteError
 from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
 from stilt_dagster.science.meteorology.files import Window
+from stilt_dagster.science.observations.background_files import BackgroundFile
 
 
 @dg.asset(
@@ -36,7 +36,7 @@ from stilt_dagster.science.meteorology.files import Window
 )
 def jacobian(
     context: dg.AssetExecutionContext,
-    background: BackgroundTable | None,
+    background: BackgroundFile | None,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
@@ -51,11 +51,10 @@ def jacobian(
             "transport_engine": scene.engine,
             "stilt_version": version,
         }
-        if background is not None and background[1] != scene.versions.background:
+        if background is not None and background.key != scene.versions.background:
             raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
-        table = None if background is None else background[0]
         errors = _transport_error(scene, meteorology_archive, scratch)
-        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, table, errors)
+        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"

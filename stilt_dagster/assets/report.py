@@ -6,7 +6,7 @@ import dagster as dg
 
 from stilt_dagster.assets.jacobian import jacobian
 from stilt_dagster.assets.metadata import described
-from stilt_dagster.operations.report import make_report
+from stilt_dagster.operations.products.report import make_report
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures

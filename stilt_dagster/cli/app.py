@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stilt_dagster.cli import campaign, jacobian, machine, retrievals, scene, scene_plan, scene_results
+from stilt_dagster.cli import campaign, export, jacobian, machine, retrievals, scene, scene_plan, scene_results
 from stilt_dagster.settings import trusted_hosts, trusts
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.add_typer(scene.app, name="scene")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(retrievals.app, name="retrievals")
 app.add_typer(jacobian.app, name="jacobian")
+app.add_typer(export.app, name="export")
 machine.add_to(app)
 
 

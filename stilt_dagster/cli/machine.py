@@ -1,4 +1,4 @@
-"""Commands of no group: ``demo``, ``doctor``, ``export``."""
+"""Commands of no group: ``demo``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import typer
 from stilt_dagster.cli.console import (
     WRONG_INPUT,
     AsJson,
-    SceneId,
     dagster_home,
     no_output,
     open_instance,
@@ -30,20 +29,8 @@ from stilt_dagster.science.errors import UserError
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (demo, doctor, export):
+    for command in (demo, doctor):
         app.command()(command)
-
-
-def export(
-    scene: SceneId,
-    directory: Annotated[Path, typer.Argument(help="Where to write.")],
-) -> None:
-    """Write a scene's particles and footprints as R STILT lays out its own, a file a receptor."""
-    with user_errors():
-        from stilt_dagster.operations.export import export_rstilt
-
-        count = export_rstilt(open_scene(open_store(), scene), directory)
-        typer.echo(f"{directory}: {count} receptors")
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Write what a scene came to as one HTML file that opens offline: maps, figures, failures, origin."""
     with user_errors():
-        from stilt_dagster.operations.report import write_report
+        from stilt_dagster.operations.products.report import write_report
 
         path = to or Path(f"{scene}.html")
         size = write_report(open_scene(open_store(), scene), path)

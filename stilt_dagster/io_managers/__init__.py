@@ -1,7 +1,7 @@
 """How each asset's value becomes files of the store, and comes back: one module a format."""
 
 from stilt_dagster.io_managers.arl import Aggregate, ArlIOManager
-from stilt_dagster.io_managers.background_parquet import BackgroundIOManager, BackgroundTable
+from stilt_dagster.io_managers.background_parquet import BackgroundIOManager
 from stilt_dagster.io_managers.footprint_netcdf import FootprintIOManager
 from stilt_dagster.io_managers.jacobian_netcdf import JacobianIOManager
 from stilt_dagster.io_managers.particle_parquet import ParticleIOManager
@@ -12,7 +12,6 @@ __all__ = [
     "Aggregate",
     "ArlIOManager",
     "BackgroundIOManager",
-    "BackgroundTable",
     "FootprintIOManager",
     "JacobianIOManager",
     "ParticleIOManager",

@@ -308,6 +308,18 @@ class RangeReader(io.RawIOBase):
             self._at += len(piece)
         return stop - start
 
+    def fill(self, start: int, stop: int) -> None:
+        """Fetch the blocks of a range at once: what is known to be read of it here and there."""
+        stop = min(stop, self._size)
+        if start >= stop:
+            return
+        last, first = (self._size - stop) // _BLOCK, (self._size - start - 1) // _BLOCK
+        begin = max(self._size - (first + 1) * _BLOCK, 0)
+        data = self._fetch(begin, self._size - last * _BLOCK)
+        for k in range(last, first + 1):
+            at = max(self._size - (k + 1) * _BLOCK, 0)
+            self._blocks[k] = data[at - begin : self._size - k * _BLOCK - begin]
+
     def _block(self, k: int, first: int) -> bytes:
         if k not in self._blocks:
             self._blocks[k] = self._fetch(first, self._size - k * _BLOCK)

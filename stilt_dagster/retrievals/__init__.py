@@ -14,7 +14,7 @@ from stilt_dagster.retrievals import methaneair, methanesat, netcdf, oco, tropom
 from stilt_dagster.retrievals.granule import Granule, read
 from stilt_dagster.retrievals.table import Product
 from stilt_dagster.science.errors import RetrievalError
-from stilt_dagster.science.scenes.retrieval_settings import Area
+from stilt_dagster.science.scenes.observation_settings import Area
 
 __all__ = ["PRODUCTS", "Granule", "read_granule"]
 

@@ -18,7 +18,7 @@ from stilt_dagster.retrievals.variables import Variables
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
 from stilt_dagster.science.hdf5_checks import find_hostile_part
 from stilt_dagster.science.observations.soundings import POSITION_DECIMALS, Soundings
-from stilt_dagster.science.scenes.retrieval_settings import Area
+from stilt_dagster.science.scenes.observation_settings import Area
 from stilt_dagster.science.validation import validate
 
 

@@ -60,6 +60,10 @@ class IncompleteError(UserError):
     """What a step needs from the step before it is missing or was made with other inputs."""
 
 
+class JacobianError(UserError):
+    """A jacobian's file cannot be used, several cannot be one matrix, or what is asked of a matrix is not in it."""
+
+
 class DamagedError(UserError):
     """A file of the store that looked whole is damaged inside."""
 

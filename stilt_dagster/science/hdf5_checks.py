@@ -7,6 +7,7 @@ granule could carry a password of whoever reads it into a result. And a file of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -34,11 +35,19 @@ def find_hostile_part(path: Path) -> str | None:
     if not h5py.is_hdf5(path):
         return None
     with h5py.File(path, "r") as file:
-        return _look(file)
+        return find_hostile_part_of(file)
 
 
-def _look(root: h5py.Group) -> str | None:
-    """Walk all links, without following those that lead out."""
+def find_hostile_part_of(root: h5py.Group, streamed: Sequence[str] = ()) -> str | None:
+    """Return what in an open file must not be read, or None: walks all links, without following those that lead out.
+
+    Parameters
+    ----------
+    root : h5py.File
+        The file.
+    streamed : sequence of str
+        Variables that are read a block at a time, and so may be of any length.
+    """
     seen, groups, known = 0, [root], {root.id}
     while groups:
         group = groups.pop()
@@ -59,17 +68,17 @@ def _look(root: h5py.Group) -> str | None:
             if isinstance(found, h5py.Group) and found.id not in known:
                 known.add(found.id)
                 groups.append(found)
-            elif isinstance(found, h5py.Dataset) and (why := _hostile(found)):
+            elif isinstance(found, h5py.Dataset) and (why := _hostile(found, where in streamed)):
                 return f"{where!r} {why}"
     return None
 
 
-def _hostile(dataset: h5py.Dataset) -> str | None:
+def _hostile(dataset: h5py.Dataset, is_streamed: bool) -> str | None:
     if dataset.is_virtual:
         return "is put together of variables of other files"
     if dataset.external:
         return "has its numbers in another file"
     longest = max(dataset.shape or (), default=0)
-    if longest > MAX_AXIS:
+    if longest > MAX_AXIS and not is_streamed:
         return f"is {longest} long, and at most {MAX_AXIS} is read"
     return None

@@ -43,10 +43,11 @@ class Outcome:
         How far beyond its edge these would have gone on, degrees, an estimate; 0 of parts made before it was kept.
     outside_fraction : float
         Of a footprint: share of the receptor's influence that lies outside the grid.
-    foot_sum, imbalance : float, optional
-        Of a footprint: its sum over hours and cells, and what is missing of all influence beside it and what lies
-        outside (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.imbalance`); None of parts made before
-        these were kept.
+    foot_sum, row_sum_error, imbalance : float, optional
+        Of a footprint: its sum over hours and cells, the Monte-Carlo standard error of that
+        (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.error`), and what is missing of all influence
+        beside it and what lies outside (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.imbalance`); None
+        of parts made before these were kept.
     """
 
     receptor: str
@@ -61,6 +62,7 @@ class Outcome:
     escaped_reach: float = 0.0
     outside_fraction: float = 0.0
     foot_sum: float | None = None
+    row_sum_error: float | None = None
     imbalance: float | None = None
 
 

@@ -10,7 +10,10 @@ import os
 from pathlib import Path
 
 from stilt.exceptions import HYSPLITNotFoundError
+from stilt.footprint import FOOTPRINT_SCHEMA, FootprintConfig
+from stilt.identity import footprint_settings
 from stilt.receptors import ColumnReceptor, MultiPointReceptor, PointReceptor
+from stilt.spatial import Grid
 from stilt.transport.hysplit import HysplitConfig, write_inputs
 from stilt.transport.hysplit.driver import CONTROL_FILE, HYCS_STD_FILE, LOG_FILE, PARTICLE_STILT_FILE, WARNING_FILE
 from stilt.transport.hysplit.driver import _bundled_exe_dir as bundled_exe_dir
@@ -19,11 +22,14 @@ from stilt.transport.hysplit.failures import failure_in
 from stilt_dagster.science.errors import EngineError
 
 __all__ = [
+    "FOOTPRINT_SCHEMA",
     "HYCS_STD_FILE",
     "LOG_FILE",
     "PARTICLE_STILT_FILE",
     "WARNING_FILE",
     "ColumnReceptor",
+    "FootprintConfig",
+    "Grid",
     "HysplitConfig",
     "MultiPointReceptor",
     "PointReceptor",
@@ -31,6 +37,7 @@ __all__ = [
     "engine_version",
     "failure_in",
     "find_hycs_std",
+    "footprint_settings",
     "write_inputs",
 ]
 

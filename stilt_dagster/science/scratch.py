@@ -73,6 +73,18 @@ def writing(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot write {path}: {what}; free space there, or set STILT_STORE and TMPDIR") from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a name to write to that becomes *path* when the block ends well, and goes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def require_space(path: Path, size: int) -> None:
     """Make sure that a file of *size* bytes can be written at *path*.
 

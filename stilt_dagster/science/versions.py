@@ -12,7 +12,7 @@ receptors             ids, which hold time and position; of a retrieval also wha
 meteorology_aggregate settings, receptors, grid, hours: what decides the crop; then its checksum, as archives change
 trajectories          that checksum, the engine's binary, transport settings, receptor ids
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
-background            trajectories, the field's settings, weights; the grid where particles are sampled at its edge
+background            trajectories, its settings, weights; the grid where particles are sampled at its edge, or leave it
 jacobian              footprints, its format, what was observed, settings of background and transport error
 report                jacobian, the version of the page
 ===================== ================================================================================================
@@ -145,7 +145,7 @@ def background_version(scene: Scene, trajectories: str) -> str:
     made_of: list[Any] = [_BACKGROUND, trajectories, scene.weighting.model_dump()]
     if scene.background is not None:
         made_of.append(scene.background.model_dump())
-        if scene.background.at == "edge":
+        if scene.background.at == "edge" or scene.background.boundary is not None:
             made_of.append(scene.footprint.model_dump())
     if scene.has_columns:
         made_of.append(scene.soundings.digests()["kernels"])

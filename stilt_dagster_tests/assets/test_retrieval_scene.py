@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 
 import h5netcdf
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import xarray as xr
 
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.boundary.curtains import Curtains
+from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
+from stilt_dagster_tests.science.formats import hold_what_is_declared
 from stilt_dagster_tests.science.report.pages import read_page
 
 SCENE = "slc-20230715-o29801"
@@ -89,7 +95,8 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
         name="slc",
         time=None,
         receptors={"grid": None, "retrieval": retrieval},
-        background={"uri": "field.nc", "variable": "ch4"},
+        background={"uri": "field.nc", "variable": "ch4", "boundary": {"heights": [0, 500, 1000, 3000]}},
+        footprint={"xmin": -112.3},
     )
     project.cli("scene", "add", file)
     project.cli("scene", "run", SCENE)
@@ -109,6 +116,7 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     np.testing.assert_allclose(per_layer, seen, rtol=0.02)
     assert (spread > 0).all()
     assert (spread < 0.001).all()
+    _boundary_is_the_west(project, seen)
     page = read_page((project.store / "report" / f"{SCENE}.html").read_text())
     observed = {row[0]: row[1:] for row in page.tables["observed"][1:]}
     with h5netcdf.File(project.store / "jacobian" / f"{SCENE}.nc", "r") as made:
@@ -117,6 +125,45 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
     left = value - background - prior_term
     assert observed["left to fluxes on the grid (value - background - prior_term)"][1] == f"{left.mean():.4f}"
     assert "value = H flux + background + prior_term" in page.text
+
+
+def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
+    """All air of a west wind came by the western edge, at the heights of the column; a share a bin as high as it is."""
+    path = project.store / "jacobian" / f"{SCENE}.nc"
+    made, cells = xr.load_dataset(path), xr.load_dataset(path, group="boundary")
+    assert made["hbc"].dims == ("obs", "side", "boundary_height")
+    assert made["side_name"].to_numpy().tolist() == ["north", "east", "south", "west", "top", "inside"]
+    west = made["hbc"].isel(side=3)
+    assert made["boundary_height"].to_numpy().tolist() == [250, 750, 2000]
+    np.testing.assert_allclose(made["hbc"].sum(("side", "boundary_height")), 1, atol=1e-6)
+    np.testing.assert_allclose(west.sum("boundary_height"), 1, atol=1e-6)
+    np.testing.assert_allclose(made["hbc_weight"], seen, rtol=0.02)
+    assert (west > 0.15).all()
+    h = scipy.sparse.csr_matrix((cells.share, cells.cell, cells.indptr), shape=cells.attrs["shape"])
+    np.testing.assert_allclose(np.asarray(h.sum(axis=1)).ravel(), 1, atol=1e-6)
+    with h5netcdf.File(path, "r") as file:
+        curtains = Curtains(file)
+        assert curtains.heights.tolist() == [250, 750, 2000]
+        for rows in (slice(None), slice(1, 2)):
+            locations = curtains.read(rows)
+            found = locations.pop("w")
+            assert found.shape == (len(made.obs[rows]), 3, made.sizes["lat"])
+            assert {v.shape for n, v in locations.items() if n in "ns"} == {(len(found), 3, made.sizes["lon"])}
+            assert not any(v.any() for v in locations.values())
+            np.testing.assert_allclose(found.sum(axis=2), west[rows], atol=1e-6)
+            # The soundings lie at 40.4 degrees and north of it, and the wind carries air along the parallel.
+            assert made["lat"].to_numpy()[found.sum(axis=(0, 1)) > 0].min() > 40.3
+
+    hold_what_is_declared(path, "jacobian")
+    project.cli("jacobian", "concat", SCENE, "-o", "all.nc")
+    copy = project.path / "all.nc"
+    xr.testing.assert_identical(xr.load_dataset(copy, group="boundary"), cells)
+    for name in ("hbc", "hbc_weight"):
+        xr.testing.assert_identical(xr.load_dataset(copy)[name], made[name])
+    with h5py.File(copy, "r+") as file:
+        file["boundary_height_bnds"][0, 0] = -10
+    with pytest.raises(JacobianError, match="have different boundaries: give both one background"):
+        concatenate([path, copy], project.path / "none.nc")
 
 
 def test_bad_granules_register_nothing(project: Project) -> None:

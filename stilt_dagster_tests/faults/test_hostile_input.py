@@ -26,8 +26,8 @@ from stilt_dagster.science.errors import SceneError, UserError
 from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster.science.observations.background import open_field
 from stilt_dagster.science.scenes.loading import parse_scene
+from stilt_dagster.science.scenes.observation_settings import Background
 from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS
-from stilt_dagster.science.scenes.settings import Background
 from stilt_dagster.science.scenes.spec import SCENE_ID
 from stilt_dagster.science.validation import parse_yaml
 from stilt_dagster_tests.conftest import ROOT, SCENE, Project, deep_merge

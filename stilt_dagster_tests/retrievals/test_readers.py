@@ -13,7 +13,7 @@ from stilt.observations.readers import read_oco2, read_tropomi_ch4
 from stilt_dagster.retrievals import read_granule
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
 from stilt_dagster.science.observations.selection import select
-from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
+from stilt_dagster.science.scenes.observation_settings import Area, Selection
 from stilt_dagster_tests.retrievals.granules import (
     tropomi_name,
     write_grid,

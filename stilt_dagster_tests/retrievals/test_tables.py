@@ -22,7 +22,7 @@ from stilt_dagster.retrievals import variables as engine
 from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.observations.selection import select
 from stilt_dagster.science.observations.soundings import Soundings
-from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
+from stilt_dagster.science.scenes.observation_settings import Area, Selection
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_blended, write_grid, write_oco, write_tropomi
 
 PROFILES = ("pressure", "altitude", "averaging_kernel", "prior", "pressure_weight")

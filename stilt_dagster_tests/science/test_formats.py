@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import h5netcdf
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stilt_dagster.science.formats import FORMATS, Variable
 from stilt_dagster_tests.conftest import Project
+from stilt_dagster_tests.science.formats import hold_what_is_declared
 
 SCENE = "valley-20230715t0920"
 
@@ -18,24 +17,7 @@ SCENE = "valley-20230715t0920"
     ("asset", "pattern"), [("footprints", f"footprints/{SCENE}/*/part-*.nc"), ("jacobian", f"jacobian/{SCENE}.nc")]
 )
 def test_netcdf_files_hold_the_variables_that_are_declared(finished: Project, asset: str, pattern: str) -> None:
-    declared = {v.name: v for v in FORMATS[asset]}
-    with h5netcdf.File(sorted(finished.store.glob(pattern))[0], "r") as file:
-        found = dict(file.variables) | {
-            f"utc/{n}": v for n, v in (file.groups["utc"].variables.items() if "utc" in file.groups else ())
-        }
-        for name, variable in found.items():
-            said = declared[name]
-            assert variable.dimensions == said.dims, name
-            assert _kind(variable) in said.kind.split(" or "), name
-            units = variable.attrs.get("units", "")
-            assert said.units == units, name
-        assert {n for n, v in declared.items() if not v.optional} == set(found) & {
-            n for n, v in declared.items() if not v.optional
-        }
-
-
-def _kind(variable: h5netcdf.Variable) -> str:
-    return "string" if variable.dtype == object else np.dtype(variable.dtype).str[1:]
+    hold_what_is_declared(sorted(finished.store.glob(pattern))[0], asset)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _SHOWN = {
         "stilt_dagster.operations.registration.schema.scene_schema",
     ],
     "python jacobian": [
-        "stilt_dagster.science.jacobian.opening.Jacobian",
+        "stilt_dagster.science.jacobian.matrix.jacobian.Jacobian",
         "stilt_dagster.science.jacobian.concatenate.concatenate",
     ],
     "python footprints": [

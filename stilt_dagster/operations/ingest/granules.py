@@ -11,8 +11,8 @@ from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.observations.column_operator import column_receptors
 from stilt_dagster.science.observations.selection import select
 from stilt_dagster.science.observations.soundings import Soundings
+from stilt_dagster.science.scenes.observation_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.receptors import Receptors
-from stilt_dagster.science.scenes.retrieval_settings import Retrieval, Retrieved
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.validation import digest
 

@@ -28,7 +28,7 @@ from stilt_dagster.science.meteorology.choice import require_available
 from stilt_dagster.science.meteorology.extent.needs import scene_box
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
-from stilt_dagster.science.scenes.retrieval_settings import Retrieval
+from stilt_dagster.science.scenes.observation_settings import Retrieval
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.validation import SCENE_ID, digest, validate

@@ -12,7 +12,7 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import PRODUCTS
 from stilt_dagster.science.errors import RetrievalError, SceneError
 from stilt_dagster.science.scenes.loading import make_scene
-from stilt_dagster.science.scenes.retrieval_settings import Area, Selection
+from stilt_dagster.science.scenes.observation_settings import Area, Selection
 from stilt_dagster.science.scenes.settings import Budget
 from stilt_dagster.science.validation import Hours, Place, Spec, parse_yaml, validate
 

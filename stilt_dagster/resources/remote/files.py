@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from stilt_dagster.resources.object_folders import ObjectChanged, ObjectState
+from stilt_dagster.resources.object_folders import ObjectChanged, ObjectState, RangeReader
 from stilt_dagster.resources.range_cache import RangeCache
 from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.settings import range_cache
@@ -19,6 +20,9 @@ _REQUESTS = 8
 
 #: Bytes between two ranges that are fetched with them rather than asked for apart: what a request costs in time.
 _GAP = 64 << 10
+
+#: Bytes at the beginning of a file that is opened here, of which most are read.
+_HEAD = 512 << 10
 
 Span = tuple[int, int]
 
@@ -148,6 +152,70 @@ def open_remote(url: str, *, anonymous: bool = False) -> RemoteFile | None:
     objects = objects_at(directory, anonymous=anonymous)
     state = objects.stat(name)
     return None if state is None else RemoteFile(url, state, partial(objects.read, name, state), shared_cache())
+
+
+@dataclass(frozen=True)
+class RemoteRanges:
+    """One state of a file of another machine, for readers that go through much of it and keep nothing.
+
+    Another process that is handed it reads the same.
+
+    Attributes
+    ----------
+    location : str
+        Its URL.
+    known : ObjectState
+        The state.
+    """
+
+    location: str
+    known: ObjectState
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes *start* to *stop*.
+
+        Raises
+        ------
+        ObjectChanged
+            If the file is in that state no more.
+        StoreError
+            If it cannot be read.
+        """
+        return _fetcher(self.location)(self.known, start, stop)
+
+    def open(self) -> BinaryIO:
+        """Return it as an open file, of which what is read is fetched; its ends at once, where HDF5 has its names."""
+        reader = RangeReader(self.known.size, self.read)
+        reader.fill(0, _HEAD)
+        reader.fill(max(self.known.size - 1, _HEAD), self.known.size)
+        return cast(BinaryIO, reader)
+
+
+def ranges_of(url: str) -> RemoteRanges | None:
+    """Return a file of a bucket or a web server in its present state, or None if there is none.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be reached, or must not be read.
+    """
+    found = open_remote(url)
+    return None if found is None else RemoteRanges(url, found.known)
+
+
+@lru_cache(maxsize=1024)
+def _fetcher(url: str) -> Callable[[ObjectState, int, int], bytes]:
+    """Return what reads bytes of a state of a file."""
+    if url.startswith(("http://", "https://")):
+        from stilt_dagster.resources.remote.web import WebFile
+
+        page = WebFile(url)
+        return lambda state, start, stop: page.read(state, start, stop)
+    from stilt_dagster.resources.remote.buckets import objects_at
+
+    directory, _, name = url.rpartition("/")
+    objects = objects_at(directory)
+    return lambda state, start, stop: objects.read(name, state, start, stop)
 
 
 def copy_remote(url: str, path: Path, *, anonymous: bool = False) -> bool:

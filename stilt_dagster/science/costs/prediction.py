@@ -32,7 +32,7 @@ _TRAJECTORY_FILE = 8_000
 #: Bytes of a file, of a receptor, of a chunk of a layer with anything in it, of a cell that is not zero (twice in a
 #: footprint file), and of a row or column of the grid.
 _FOOTPRINT_FILE, _FOOTPRINT_RECEPTOR, _CHUNK, _FOOTPRINT_ENTRY = 38_000, 370, 214, 8.6
-_JACOBIAN_FILE, _JACOBIAN_RECEPTOR, _JACOBIAN_ENTRY = 36_000, 190, 3.7
+_JACOBIAN_FILE, _JACOBIAN_RECEPTOR, _JACOBIAN_ENTRY = 36_000, 190, 8
 _AXIS = 24
 #: Bytes that a retrieval adds to a jacobian: once, an observation, and a level of one.
 _RETRIEVAL, _OBSERVATION, _LEVEL = 8_000, 90, 16

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.footprints.gridding import Footprint
+from stilt_dagster.science.footprints.gridding import Footprint, sparse_row
 from stilt_dagster.science.outcomes import Outcome
+from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.settings import FootprintSettings
 from stilt_dagster.science.scratch import Source, size_of
@@ -65,6 +66,57 @@ def write_grid(file: h5netcdf.File, settings: FootprintSettings) -> tuple[str, s
             cf = CRS.from_user_input(settings.projection).to_cf()
         mapping.attrs.update({k: v for k, v in cf.items() if isinstance(v, (str, int, float))})
     return names
+
+
+def write_receptors(f: h5netcdf.File, receptors: Receptors, settings: FootprintSettings, ids: str = "receptor") -> None:
+    """Write the coordinates of receptors and layers, the receptors' ids under a name of their own."""
+    names = f.create_variable(ids, ("receptor",), TEXT)
+    names[:] = np.array(receptors.ids, dtype=object)
+    names.attrs["long_name"] = "receptor id"
+    columns = (
+        (
+            "receptor_time",
+            "i4",
+            receptors.minutes,
+            {"standard_name": "time", "units": "minutes since 1970-01-01 00:00:00"},
+        ),
+        ("receptor_longitude", "f8", receptors.longitude[:, 0], {"units": "degrees_east"}),
+        ("receptor_latitude", "f8", receptors.latitude[:, 0], {"units": "degrees_north"}),
+    )
+    for name, kind, values, attrs in columns:
+        variable = f.create_variable(name, ("receptor",), kind, data=np.array(values, kind))
+        variable.attrs.update({**attrs, "long_name": name.replace("_", " ")})
+    hours = f.create_variable("hour", ("hour",), "i4", data=-1 - np.arange(f.dimensions["hour"].size, dtype="i4"))
+    hours.attrs["long_name"] = (
+        "all hours of the run" if settings.time_integrate else "hour before release: -1 is the last hour before it"
+    )
+    hours.attrs["units"] = "h"
+
+
+def create_foot(
+    f: h5netcdf.File, dims: tuple[str, str], grid: Grid, fillvalue: np.float32 | None = None
+) -> h5netcdf.Variable:
+    """Make the variable ``foot``, whose dimensions are there; with a fill value for what is not known."""
+    foot = f.create_variable(
+        "foot",
+        ("receptor", "hour", *dims),
+        "f4",
+        chunks=(1, 1, min(grid.ny, _CELLS_PER_CHUNK), min(grid.nx, _CELLS_PER_CHUNK)),
+        fillvalue=fillvalue,
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+    foot.attrs.update(
+        {
+            "long_name": "surface influence: change of the mole fraction at the receptor with surface flux",
+            "units": FOOT_UNITS,
+            "cell_methods": "hour: sum",
+            "grid_mapping": "crs",
+            "coordinates": "receptor_time receptor_longitude receptor_latitude status",
+        }
+    )
+    return foot
 
 
 class FootprintWriter:
@@ -112,28 +164,9 @@ class FootprintWriter:
         f.dimensions["receptor"] = len(receptors)
         f.dimensions["hour"] = self._n_layers
         self._dims = write_grid(f, settings)
-        self._head(f, receptors, settings)
-        y, x = self._dims
-        chunks = (1, 1, min(grid.ny, _CELLS_PER_CHUNK), min(grid.nx, _CELLS_PER_CHUNK))
+        write_receptors(f, receptors, settings)
         # No fill value: cells never written read as the zeros they are, and take no space.
-        self._foot = f.create_variable(
-            "foot",
-            ("receptor", "hour", y, x),
-            "f4",
-            chunks=chunks,
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-        self._foot.attrs.update(
-            {
-                "long_name": "surface influence: change of the mole fraction at the receptor with surface flux",
-                "units": FOOT_UNITS,
-                "cell_methods": "hour: sum",
-                "grid_mapping": "crs",
-                "coordinates": "receptor_time receptor_longitude receptor_latitude status",
-            }
-        )
+        self._foot = create_foot(f, self._dims, grid)
         rows = f.create_group("utc")
         rows.attrs["description"] = (
             "Each receptor's influence by hours of UTC: row i holds foot[indptr[i]:indptr[i+1]] at column = "
@@ -162,31 +195,6 @@ class FootprintWriter:
                 "stilt_particles": particles,
             }
         )
-
-    @staticmethod
-    def _head(f: h5netcdf.File, receptors: Receptors, settings: FootprintSettings) -> None:
-        """Write the coordinates of receptors and layers."""
-        ids = f.create_variable("receptor", ("receptor",), TEXT)
-        ids[:] = np.array(receptors.ids, dtype=object)
-        ids.attrs["long_name"] = "receptor id"
-        columns = (
-            (
-                "receptor_time",
-                "i4",
-                receptors.minutes,
-                {"standard_name": "time", "units": "minutes since 1970-01-01 00:00:00"},
-            ),
-            ("receptor_longitude", "f8", receptors.longitude[:, 0], {"units": "degrees_east"}),
-            ("receptor_latitude", "f8", receptors.latitude[:, 0], {"units": "degrees_north"}),
-        )
-        for name, kind, values, attrs in columns:
-            variable = f.create_variable(name, ("receptor",), kind, data=np.array(values, kind))
-            variable.attrs.update({**attrs, "long_name": name.replace("_", " ")})
-        hours = f.create_variable("hour", ("hour",), "i4", data=-1 - np.arange(f.dimensions["hour"].size, dtype="i4"))
-        hours.attrs["long_name"] = (
-            "all hours of the run" if settings.time_integrate else "hour before release: -1 is the last hour before it"
-        )
-        hours.attrs["units"] = "h"
 
     def add(self, outcome: Outcome, footprint: Footprint | None) -> None:
         """Write the next receptor: its outcome, and its footprint unless it failed."""
@@ -223,33 +231,6 @@ class FootprintWriter:
         self._file.close()
 
 
-def sparse_row(
-    footprint: Footprint, ny: int, nx: int, release_hour: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the cells of a footprint that are not zero, by hours of UTC.
-
-    Parameters
-    ----------
-    footprint : Footprint
-        The footprint.
-    ny, nx : int
-        Grid size.
-    release_hour : int
-        Index of the UTC hour of release.
-
-    Returns
-    -------
-    (columns, values)
-        Ascending columns ``hour * ny * nx + y * nx + x``, and influence.
-    """
-    columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for layer in footprint.utc_layers:
-        y, x = np.nonzero(layer.values)
-        columns.append(((release_hour + layer.hour) * ny + y + layer.y) * nx + x + layer.x)
-        values.append(layer.values[y, x])
-    return np.concatenate(columns), np.concatenate(values)
-
-
 def write_outcomes(file: h5netcdf.File, dim: str, outcomes: Sequence[Outcome]) -> None:
     """Write how each receptor ended, along a dimension."""
     status = file.create_variable(
@@ -264,6 +245,7 @@ def write_outcomes(file: h5netcdf.File, dim: str, outcomes: Sequence[Outcome]) -
         ("escaped_fraction", "f4", "share of particles that left the meteorology", "1"),
         ("outside_fraction", "f4", "share of the influence that lies outside the grid", "1"),
         ("foot_sum", "f8", "sum of the footprint over hours before release and cells", FOOT_UNITS),
+        ("row_sum_error", "f4", "Monte-Carlo standard error of the sum", FOOT_UNITS),
         ("imbalance", "f4", "share of the influence that is neither on the grid nor outside it", "1"),
     ):
         # None becomes NaN: of failed receptors, and where earlier versions did not keep it.
@@ -282,7 +264,7 @@ def read_outcomes(file: h5netcdf.File | h5py.File, ids: Sequence[str]) -> list[O
         name: file[name][:].tolist()
         for name in ("n_particles", "hours_covered", "escaped_fraction", "outside_fraction", "reason", "message")
     }
-    for name in ("foot_sum", "imbalance"):
+    for name in ("foot_sum", "row_sum_error", "imbalance"):
         known = file[name][:].tolist() if name in file else [np.nan] * len(ids)
         columns[name] = [None if np.isnan(value) else value for value in known]
     columns["reason"] = [_text(v) for v in columns["reason"]]
@@ -336,6 +318,11 @@ class FootprintFile:
     def foot(self, k: int) -> NDArray[np.float32]:
         """Return the footprint of the k-th receptor, shape ``(hour, lat, lon)``."""
         return np.asarray(self._file["foot"][k])
+
+    def layers(self, k: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the layers of the k-th receptor's footprint, each of shape ``(lat, lon)``, the last hour first."""
+        for hour in range(self._file["foot"].shape[1]):
+            yield np.asarray(self._file["foot"][k, hour])
 
     def integrated(self) -> NDArray[np.float64]:
         """Return the sum over receptors and layers, shape ``(lat, lon)``, read a receptor at a time."""

@@ -89,6 +89,8 @@ class _FootprintPart:
                 time_integrate=settings.time_integrate,
                 weights=particle_weights(self._scene, receptor),
                 lifetime=self._scene.weighting.lifetime,
+                slabs=self._scene.transport.numpar if len(receptor.heights) > 1 else None,
+                slanted=receptor.slanted,
             )
             made.append((name, footprint))
         return made
@@ -112,6 +114,7 @@ class _FootprintPart:
                 status="empty" if footprint.is_empty else "ok",
                 outside_fraction=round(max(outside, 0.0), 6),
                 foot_sum=footprint.gridded,
+                row_sum_error=footprint.error,
                 imbalance=footprint.imbalance,
             )
             self._writer.add(gridded, footprint)

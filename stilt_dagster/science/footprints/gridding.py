@@ -24,6 +24,7 @@ from stilt_dagster.science.footprints.kernels import (
     since_first_step,
     stamp_kernels,
 )
+from stilt_dagster.science.footprints.row_error import particles_at_first_end, row_sum_error
 from stilt_dagster.science.observations.column_operator import redistributed_weights
 from stilt_dagster.science.scenes.grid import Grid
 
@@ -69,6 +70,9 @@ class Footprint:
         Influence that fell outside the grid, counted where it was dropped: not the difference of the others.
     magnitude : float
         As *total*, of absolute values: weights may be below zero.
+    error : float
+        Monte-Carlo standard error of *gridded*, see :mod:`stilt_dagster.science.footprints.row_error`; NaN where
+        particles are too few to tell.
     """
 
     layers: tuple[Layer, ...]
@@ -76,6 +80,7 @@ class Footprint:
     total: float
     outside: float = 0.0
     magnitude: float = 0.0
+    error: float = 0.0
 
     @cached_property
     def gridded(self) -> float:
@@ -114,6 +119,8 @@ def calculate_footprint(
     time_integrate: bool = False,
     weights: Floats | None = None,
     lifetime: float | None = None,
+    slabs: int | None = None,
+    slanted: bool = False,
 ) -> Footprint:
     """Calculate the footprint of one receptor.
 
@@ -136,6 +143,11 @@ def calculate_footprint(
         stays as it is.
     lifetime : float, optional
         First-order lifetime of the gas, h: a step counts ``exp(-time since / lifetime)``.
+    slabs : int, optional
+        Of a column: in how many slabs of height its particles were released, one each an ensemble. It changes nothing
+        but :attr:`Footprint.error`.
+    slanted : bool
+        Of a column: whether it is.
 
     Returns
     -------
@@ -147,6 +159,8 @@ def calculate_footprint(
     stop = np.append(start[1:], len(particle))
     n_particles, number = len(start), particle[start]
     total = float(foot.sum()) / n_particles
+    slab = None if slabs is None else (number.astype(np.int64) - 1) % slabs
+    split = particles_at_first_end(lon[start], lat[start]) if slanted else 0
     if grid.wraps:
         lon = lon % 360
     if _jumps_cells(time, lon, lat, start, stop, grid):
@@ -178,6 +192,7 @@ def calculate_footprint(
     outside = float(foot[~keep].sum()) / n_particles
     if not keep.any():
         return Footprint((), (), total, outside, magnitude)
+    place = np.repeat(np.arange(n_particles), stop - start)[keep]
     time, elapsed, x, y, foot = time[keep], elapsed[keep], x[keep], y[keep], foot[keep]
     # R's buffered lower-left edges, one whole kernel beyond the grid on each side.
     pad_x, pad_y = 2 * half_x + 1, 2 * half_y + 1
@@ -189,7 +204,7 @@ def calculate_footprint(
     piece = hour * 100_000 + utc
     order = np.lexsort((elapsed, -piece))
     bounds = np.flatnonzero(np.r_[True, np.diff(piece[order]) != 0, True])
-    sums = _Sums(ny, nx, n_particles)
+    sums, contributions = _Sums(ny, nx, n_particles), np.zeros(n_particles)
     for begin, end in pairwise(bounds):
         part = order[begin:end]
         *window, beyond = stamp_kernels(
@@ -197,17 +212,19 @@ def calculate_footprint(
             column[part],
             foot[part],
             elapsed[part],
+            place[part],
             width_of,
             halves_y,
             halves_x,
             grid.yres,
             grid.xres,
             sums.piece,
+            contributions,
         )
         sums.add(int(hour[part[0]]), int(utc[part[0]]), window)
         outside += beyond / n_particles
     layers, utc_layers = sums.finish()
-    return Footprint(layers, utc_layers, total, outside, magnitude)
+    return Footprint(layers, utc_layers, total, outside, magnitude, row_sum_error(contributions, slab, split))
 
 
 class _Sums:
@@ -290,3 +307,30 @@ def _interpolate(
             new_foot[span] *= before / after
     new_stop = np.cumsum(counts)
     return new_time, new_lon, new_lat, new_foot, new_stop - counts, new_stop
+
+
+def sparse_row(
+    footprint: Footprint, ny: int, nx: int, release_hour: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the cells of a footprint that are not zero, by hours of UTC.
+
+    Parameters
+    ----------
+    footprint : Footprint
+        The footprint.
+    ny, nx : int
+        Grid size.
+    release_hour : int
+        Index of the UTC hour of release.
+
+    Returns
+    -------
+    (columns, values)
+        Ascending columns ``hour * ny * nx + y * nx + x``, and influence.
+    """
+    columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for layer in footprint.utc_layers:
+        y, x = np.nonzero(layer.values)
+        columns.append(((release_hour + layer.hour) * ny + y + layer.y) * nx + x + layer.x)
+        values.append(layer.values[y, x])
+    return np.concatenate(columns), np.concatenate(values)

@@ -154,14 +154,16 @@ def stamp_kernels(
     column: NDArray[np.int64],
     foot: Floats,
     elapsed: NDArray[np.int64],
+    particle: NDArray[np.int64],
     width_of: Floats,
     halves_y: NDArray[np.int64],
     halves_x: NDArray[np.int64],
     yres: float,
     xres: float,
     out: Floats,
+    by_particle: Floats,
 ) -> tuple[int, int, int, int, float]:
-    """Add each step's influence, spread by the kernel of its time, to *out*.
+    """Add each step's influence, spread by the kernel of its time, to *out*, and all of it to its particle's sum.
 
     Steps come sorted by elapsed time, so each kernel is made once. Returns the window that was touched, and how much
     influence the kernels spread beyond the edges of *out*.
@@ -184,9 +186,11 @@ def stamp_kernels(
             continue
         r0, r1, c0, c1 = min(r0, bottom), max(r1, top), min(c0, left), max(c1, right)
         side = kernel_x[left - (column[i] - hx) : right - (column[i] - hx)]
+        inside = 1.0
         if top - bottom <= 2 * hy or right - left <= 2 * hx:
             inside = kernel_y[bottom - (row[i] - hy) : top - (row[i] - hy)].sum() * side.sum()
             beyond += foot[i] * (1.0 - inside)
+        by_particle[particle[i]] += foot[i] * inside
         for r in range(bottom, top):
             weight = foot[i] * kernel_y[r - (row[i] - hy)]
             line = out[r, left:right]

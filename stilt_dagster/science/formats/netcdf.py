@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS
 from stilt_dagster.science.formats.variable import Variable
+from stilt_dagster.science.observations.boundary import SIDES
 
 _MINUTES, _HOURS = "minutes since 1970-01-01 00:00:00", "hours since 1970-01-01 00:00:00"
 
@@ -28,6 +29,7 @@ def _outcomes(dim: str) -> tuple[Variable, ...]:
         Variable("escaped_fraction", "f4", "share of particles that left the meteorology", "1", (dim,)),
         Variable("outside_fraction", "f4", "share of the influence that lies outside the grid", "1", (dim,)),
         Variable("foot_sum", "f8", "sum of the footprint over hours before release and cells", FOOT_UNITS, (dim,)),
+        Variable("row_sum_error", "f4", "Monte-Carlo standard error of the sum", FOOT_UNITS, (dim,)),
         Variable("imbalance", "f4", "share of the influence neither on the grid nor outside it", "1", (dim,)),
         Variable("reason", "string", "why it failed", "", (dim,)),
         Variable("message", "string", "what was wrong", "", (dim,)),
@@ -55,7 +57,8 @@ FOOTPRINTS = (
 )
 
 _RETRIEVAL = "of a retrieval's scene"
-_FIELD = "of a scene that names a background"
+_FIELD = "of a scene that names a field"
+_BOUNDARY = "of a scene that names a boundary"
 _ERRORS = "of a scene with transport_error"
 
 JACOBIAN = (
@@ -67,6 +70,7 @@ JACOBIAN = (
     Variable("longitude", "f8", "of the point or the bottom of the column", "degrees_east", ("obs",)),
     Variable("latitude", "f8", "of the point or the bottom of the column", "degrees_north", ("obs",)),
     Variable("row_sum", "f8", "sum of the row", FOOT_UNITS, ("obs",)),
+    Variable("scene", "string", "scene of the observation", "", ("obs",), "of several scenes as one"),
     *_outcomes("obs"),
     Variable("flux_time", "f8", "start of the hour of flux, UTC", _HOURS, ("flux_time",)),
     Variable("flux_time_bnds", "f8", "start and end of the hour of flux", "", ("flux_time", "bnds")),
@@ -89,6 +93,21 @@ JACOBIAN = (
     Variable("background", "f8", "mole fraction where particles end, weighted as the row is", "ppm", ("obs",), _FIELD),
     Variable("background_sd", "f8", "standard deviation over particles", "ppm", ("obs",), _FIELD),
     Variable("background_sampled", "f8", "share of particles that ended inside the field", "1", ("obs",), _FIELD),
+    Variable(
+        "hbc",
+        "f4",
+        "share of the particles' weight that left the grid's box by a side, at a height",
+        "1",
+        ("obs", "side", "boundary_height"),
+        _BOUNDARY,
+    ),
+    Variable("hbc_weight", "f8", "what the particles stand for of the column", "1", ("obs",), _BOUNDARY),
+    Variable("side_name", "string", f"one of {', '.join(SIDES)}", "", ("side",), _BOUNDARY),
+    Variable("boundary_height", "f8", "middle of the bin of height", "m", ("boundary_height",), _BOUNDARY),
+    Variable("boundary_height_bnds", "f8", "edges of the bin of height", "", ("boundary_height", "bnds"), _BOUNDARY),
+    Variable("boundary/share", "f4", "the same along the sides, sparse", "1", ("nnz",), _BOUNDARY),
+    Variable("boundary/cell", "i4", "cell of the boundary, ascending in a row", "", ("nnz",), _BOUNDARY),
+    Variable("boundary/indptr", "i8", "where each row begins and the last ends", "", ("row_bound",), _BOUNDARY),
     Variable(
         "transport_error", "f8", "one standard deviation by errors of transport, of fluxes", "ppm", ("obs",), _ERRORS
     ),

@@ -55,9 +55,15 @@ PARTICLES = tuple(
     for name, text in COLUMN_ATTRIBUTES.items()
 )
 
+_FIELD = "of a scene that names a field"
+_BOUNDARY = "of a scene that names a boundary"
+
 BACKGROUND = (
     Variable("receptor", "string", "receptor id"),
-    Variable("background", "double", "mole fraction where particles end, weighted as the row is", "ppm"),
-    Variable("background_sd", "double", "standard deviation over particles", "ppm"),
-    Variable("background_sampled", "double", "share of particles that ended inside the field", "1"),
+    Variable("background", "double", "mole fraction where particles end, weighted as the row is", "ppm", (), _FIELD),
+    Variable("background_sd", "double", "standard deviation over particles", "ppm", (), _FIELD),
+    Variable("background_sampled", "double", "share of particles that ended inside the field", "1", (), _FIELD),
+    Variable("hbc_weight", "double", "what the particles stand for of the column", "1", (), _BOUNDARY),
+    Variable("boundary_cell", "list<int32>", "cells of the boundary that particles left by", "", (), _BOUNDARY),
+    Variable("boundary_share", "list<float>", "share of their weight that left by each", "1", (), _BOUNDARY),
 )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import h5netcdf
 import numpy as np
 import pyarrow as pa
 
@@ -18,13 +17,16 @@ from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
+from stilt_dagster.science.jacobian.boundary.writing import write_boundary
 from stilt_dagster.science.jacobian.jacobian_files import (
+    create_file,
     write_background_columns,
     write_matrix,
     write_soundings,
     write_transport_error,
 )
 from stilt_dagster.science.jacobian.row_spool import RowSpool
+from stilt_dagster.science.observations.background_files import BackgroundFile
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
@@ -48,7 +50,7 @@ def build_jacobian(
     folder_of: Callable[[str], IndexedFolder],
     path: Path,
     attributes: Mapping[str, str],
-    background: pa.Table | None = None,
+    background: BackgroundFile | None = None,
     transport_error: pa.Table | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
@@ -68,8 +70,8 @@ def build_jacobian(
         A file of this machine, complete only once this returns.
     attributes : mapping of str to str
         Written with it: versions of the engines, digest of the meteorology.
-    background : pyarrow.Table, optional
-        The scene's, as :func:`stilt_dagster.science.observations.background.sample_background` makes it.
+    background : BackgroundFile, optional
+        The scene's.
     transport_error : pyarrow.Table, optional
         The scene's, as :func:`stilt_dagster.science.observations.transport_error.sample_transport_error` makes it.
 
@@ -123,12 +125,16 @@ def build_jacobian(
         ordered = [outcomes[i] for i in ids]
         indptr = spool.close_rows(len(ids))
         require_space(path, spool.n_bytes + 8 * ny * nx + 500 * len(ids) + (1 << 20))
-        with h5netcdf.File(path, "w") as file:
+        with create_file(path) as file:
             write_matrix(file, scene, ordered, indptr, row_sum, spool, (first_hour, n_hours))
             if scene.has_columns:
                 write_soundings(file, scene)
             if background is not None:
-                write_background_columns(file, background, ids)
+                write_background_columns(file, background.columns, ids)
+                if background.has_boundary:
+                    boundary = Path(scratch) / "boundary"
+                    boundary.mkdir()
+                    write_boundary(file, path, scene, background, boundary)
             if transport_error is not None:
                 write_transport_error(file, transport_error)
             file.attrs["stilt_key"] = jacobian_key(scene, seen)

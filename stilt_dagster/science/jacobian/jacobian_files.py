@@ -12,6 +12,7 @@ of ``(flux_time, lat, lon)``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import h5netcdf
@@ -27,9 +28,6 @@ from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest
 from stilt_dagster.science.versions import JACOBIAN_FORMAT
-
-#: Entries of a chunk of the file.
-_CHUNK = 1 << 17
 
 
 def write_matrix(
@@ -84,16 +82,7 @@ def write_matrix(
     write_outcomes(file, "obs", outcomes)
     variable("row_sum", ("obs",), "f8", row_sum, long_name="sum of the row", units=FOOT_UNITS)
     variable("indptr", ("obs_bound",), "i8", indptr, long_name="where each row begins and the last ends")
-    options: dict[str, Any] = {
-        "chunks": (min(_CHUNK, max(spool.size, 1)),),
-        "compression": "gzip",
-        "compression_opts": 1,
-        "shuffle": True,
-    }
-    indices = file.create_variable("indices", ("nnz",), spool.kind, **options)
-    indices.attrs["long_name"] = "column, (flux_time * ny + iy) * nx + ix, ascending in a row"
-    data = file.create_variable("data", ("nnz",), "f4", **options)
-    data.attrs.update({"long_name": "influence of a flux on an observation", "units": FOOT_UNITS})
+    indices, data = create_entries(file, spool.kind)
     for block, columns, values in spool.blocks(indptr):
         indices[block] = columns
         data[block] = values
@@ -111,6 +100,23 @@ def write_matrix(
             "settings_hash": digest(scene.model_dump(mode="json")),
         }
     )
+
+
+def create_file(path: Path) -> h5netcdf.File:
+    """Return a new file whose large variables begin at full pages, so that they can be used as they lie there."""
+    return h5netcdf.File(path, "w", alignment_threshold=1 << 16, alignment_interval=1 << 12)
+
+
+def create_entries(file: h5netcdf.File, kind: Any) -> tuple[h5netcdf.Variable, h5netcdf.Variable]:
+    """Create the variables of entries, columns of a *kind* of integers, and values; their dimension is there.
+
+    Not compressed, and in one piece: what multiplies them maps them, at the speed of memory.
+    """
+    indices = file.create_variable("indices", ("nnz",), kind)
+    indices.attrs["long_name"] = "column, (flux_time * ny + iy) * nx + ix, ascending in a row"
+    data = file.create_variable("data", ("nnz",), "f4")
+    data.attrs.update({"long_name": "influence of a flux on an observation", "units": FOOT_UNITS})
+    return indices, data
 
 
 def write_soundings(file: h5netcdf.File, scene: Scene) -> None:
@@ -152,16 +158,18 @@ def write_soundings(file: h5netcdf.File, scene: Scene) -> None:
 
 
 def write_background_columns(file: h5netcdf.File, background: pa.Table, ids: Sequence[str]) -> None:
-    """Write what observations would be without fluxes on the grid."""
+    """Write what observations would be without fluxes on the grid, as far as the scene's background says."""
     places = {receptor: k for k, receptor in enumerate(background.column("receptor").to_pylist())}
     order = [places[receptor] for receptor in ids]
     for name, long_name, units in (
         ("background", "where particles end, weighted as the row is", "ppm"),
         ("background_sd", "standard deviation over particles", "ppm"),
         ("background_sampled", "share of particles that ended inside the field", "1"),
+        ("hbc_weight", "what the particles stand for: background is hbc_weight * sum(hbc * boundary)", "1"),
     ):
-        variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
-        variable.attrs.update({"long_name": long_name, "units": units})
+        if name in background.column_names:
+            variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])
+            variable.attrs.update({"long_name": long_name, "units": units})
 
 
 def write_transport_error(file: h5netcdf.File, errors: pa.Table) -> None:

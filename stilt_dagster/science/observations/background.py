@@ -3,12 +3,12 @@
 Each particle's end is looked up in the field, linearly in time, height, latitude and longitude; the mean over particles
 has the weights of the footprint, so that background and enhancement add (as in X-STILT; Wu et al. 2018,
 doi:10.5194/gmd-11-4843-2018). For a column it is the part of the column the particles stand for: ``prior_term`` holds
-the rest.
+the rest. What leaves by the sides of the grid is :mod:`~stilt_dagster.science.observations.boundary`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import BackgroundError, IncompleteError
 from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.observations.background_files import BOUNDARY_COLUMNS, FIELD_COLUMNS
+from stilt_dagster.science.observations.boundary import Box
 from stilt_dagster.science.observations.column_operator import particle_weights, redistributed_weights
 from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
+from stilt_dagster.science.scenes.observation_settings import LEVEL_VARIABLES, Background
 from stilt_dagster.science.scenes.receptors import Receptor
-from stilt_dagster.science.scenes.settings import LEVEL_VARIABLES, Background
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.particle_files import ParticleFile, column_of, positions
 from stilt_dagster.science.transport.trajectories import read_part, removing_damaged
@@ -36,6 +38,13 @@ Floats = NDArray[np.float64]
 
 #: Most bytes of a field that are held, unpacked.
 _MAX_BYTES = 4 * 2**30
+
+#: What stands in the columns of a receptor that failed.
+_MISSING: dict[str, Any] = {
+    **{f.name: np.nan for f in FIELD_COLUMNS},
+    "background_sampled": 0.0,
+    **{f.name: [] if pa.types.is_list(f.type) else np.nan for f in BOUNDARY_COLUMNS},
+}
 
 _SCALES = {"ppm": 1.0, "ppb": 1e-3, "mol mol-1": 1e6, "1e-6": 1.0, "1e-9": 1e-3, "1": 1e6, "mole/mole": 1e6}
 _NAMES = {
@@ -165,9 +174,9 @@ def sample_background(
     scene: Scene,
     shards: Mapping[str, Sequence[Batch]],
     folder_of: Callable[[str], IndexedFolder],
-    field: Field,
-) -> pa.Table:
-    """Sample a field where the particles of each receptor end, a part at a time.
+    field: Field | None,
+) -> Iterator[pa.Table]:
+    """Look at where the particles of each receptor end and leave the grid, a part at a time, each read once.
 
     Parameters
     ----------
@@ -177,26 +186,31 @@ def sample_background(
         Every batch of the scene.
     folder_of : callable
         The store's folder of a shard's trajectories.
-    field : Field
-        The field.
+    field : Field or None
+        The field, of a scene that names one.
 
-    Returns
-    -------
+    Yields
+    ------
     pyarrow.Table
-        A row a receptor, in the scene's order: ``receptor``; ``background`` and ``background_sd``, ppm, the weighted
-        mean over particles and their weighted standard deviation, times what the particles stand for of the column;
-        ``background_sampled``, the share of particles that ended inside the field. NaN for receptors that failed.
+        The receptors of a batch, a row each: ``receptor``. With a field ``background`` and ``background_sd``, ppm, the
+        weighted mean over particles and their weighted standard deviation, times what the particles stand for of the
+        column, and ``background_sampled``, the share of particles that ended inside the field; NaN for receptors that
+        failed. With a boundary ``hbc_weight``, what the particles stand for of the column, and ``boundary_cell`` and
+        ``boundary_share``, the cells of :class:`~stilt_dagster.science.observations.boundary.Box` that particles left
+        by and the share of their weight in each; NaN and empty for receptors that failed.
 
     Raises
     ------
     IncompleteError
         Naming the shard whose trajectories are missing or were made with other inputs.
     """
+    assert scene.background is not None
+    boundary = scene.background.boundary
+    box = None if boundary is None else Box(scene.footprint.grid, tuple(boundary.heights))
 
     def read(batch: Batch) -> ParticleFile | None:
         return read_part(folder_of(batch.shard), batch, whole=True)
 
-    rows: dict[str, tuple[float, float, float]] = {}
     for batch, part in prefetch(read, (b for members in shards.values() for b in members)):
         if part is None:
             raise IncompleteError(
@@ -204,38 +218,59 @@ def sample_background(
                 f"({batch.name}.parquet): materialize trajectories first"
             )
         receptors = dict(zip(batch.receptors.ids, batch.receptors, strict=True))
+        rows: dict[str, dict[str, Any]] = {}
         with closing(part), removing_damaged(folder_of(batch.shard), batch):
-            for name, table in part.tables(_columns(scene)):
-                rows[name] = _sample(scene, receptors[name], table, field)
-    missing = (np.nan, np.nan, 0.0)
-    ids = scene.receptor_ids
-    found = np.array([rows.get(i, missing) for i in ids])
-    names = ("background", "background_sd", "background_sampled")
-    return pa.table({"receptor": pa.array(ids, pa.string()), **{name: found[:, k] for k, name in enumerate(names)}})
+            for name, table in part.tables(_columns(scene.background)):
+                rows[name] = _look_at(scene, receptors[name], table, field, box)
+        columns = [*(FIELD_COLUMNS if field is not None else ()), *(BOUNDARY_COLUMNS if box is not None else ())]
+        missing = {f.name: _MISSING[f.name] for f in columns}
+        schema = pa.schema([pa.field("receptor", pa.string()), *columns])
+        yield pa.Table.from_pylist([{"receptor": i, **(rows.get(i) or missing)} for i in receptors], schema=schema)
 
 
-def _columns(scene: Scene) -> tuple[str, ...]:
-    assert scene.background is not None
-    level = LEVEL_VARIABLES[scene.background.vertical]
-    return tuple(dict.fromkeys(("particle", "age", "lon", "lat", "foot", "zagl", level)))
+def _columns(background: Background) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("particle", "age", "lon", "lat", "foot", "zagl", *background.particle_variables)))
 
 
-def _sample(scene: Scene, receptor: Receptor, table: pa.Table, field: Field) -> tuple[float, float, float]:
-    """Return the background of one receptor, its spread, and the share of its particles it is made of."""
+def _look_at(scene: Scene, receptor: Receptor, table: pa.Table, field: Field | None, box: Box | None) -> dict[str, Any]:
+    """Return a receptor's row of the table, but for its name."""
     assert scene.background is not None
     particle, age, lon, lat, _ = positions(table)
-    last = _ends(scene, particle, lon, lat)
-    vertical = scene.background.vertical
-    level = column_of(table, LEVEL_VARIABLES[vertical])[last]
-    if vertical == "asl":
-        level = level + column_of(table, "zagl")[last]
-    released = np.datetime64(receptor.time.replace(tzinfo=None), "s")
-    time = released + np.round(np.asarray(age[last], np.float64) * 60).astype("timedelta64[s]")
-    values = field.at(time, level, lat[last], lon[last])
+    end = np.flatnonzero(np.append(np.diff(particle) != 0, True))
     weights = particle_weights(scene, receptor)
-    w = np.full(len(last), 1 / len(last)) if weights is None else redistributed_weights(weights, particle[last])
-    if scene.weighting.lifetime is not None:
-        w = w * np.exp(-np.abs(age[last]) / 60 / scene.weighting.lifetime)
+    w = np.full(len(end), 1 / len(end)) if weights is None else redistributed_weights(weights, particle[end])
+    row: dict[str, Any] = {}
+    if field is not None:
+        last = end if scene.background.at == "end" else _after_grid(scene, end, lon, lat)
+        level = _heights(table, scene.background.vertical)[last]
+        released = np.datetime64(receptor.time.replace(tzinfo=None), "s")
+        time = released + np.round(np.asarray(age[last], np.float64) * 60).astype("timedelta64[s]")
+        values = field.at(time, level, lat[last], lon[last])
+        found = _sample(values, w * _decay(scene, age[last]))
+        row |= dict(zip((f.name for f in FIELD_COLUMNS), found, strict=True))
+    if box is not None and scene.background.boundary is not None:
+        exits = box.exits(particle, lon, lat, _heights(table, scene.background.boundary.vertical))
+        left = w * _decay(scene, age[exits.row])
+        shares = (float(left.sum()), *box.shares(box.cells(exits), left))
+        row |= dict(zip((f.name for f in BOUNDARY_COLUMNS), shares, strict=True))
+    return row
+
+
+def _heights(table: pa.Table, vertical: str) -> Floats:
+    """Return the heights of a table's rows: hPa, or m above ground or above sea level."""
+    found = column_of(table, LEVEL_VARIABLES[vertical])
+    return found + column_of(table, "zagl") if vertical == "asl" else found
+
+
+def _decay(scene: Scene, age: NDArray[Any]) -> Floats:
+    """Return what is left of a gas after some minutes; all of one that lasts."""
+    if scene.weighting.lifetime is None:
+        return np.ones(len(age))
+    return np.asarray(np.exp(-np.abs(age) / 60 / scene.weighting.lifetime))
+
+
+def _sample(values: Floats, w: Floats) -> tuple[float, float, float]:
+    """Return the weighted mean and standard deviation of what a field holds, and the share of particles inside it."""
     inside = np.isfinite(values)
     share = float(w[inside].sum())
     if not inside.any() or share == 0:
@@ -246,11 +281,8 @@ def _sample(scene: Scene, receptor: Receptor, table: pa.Table, field: Field) -> 
     return mean * whole, float(spread) * abs(whole), float(inside.mean())
 
 
-def _ends(scene: Scene, particle: NDArray[Any], lon: Floats, lat: Floats) -> NDArray[np.int64]:
-    """Return the row of each particle's end: its last, or the first after it was inside the grid for the last time."""
-    last = np.flatnonzero(np.append(np.diff(particle) != 0, True))
-    if scene.background is None or scene.background.at == "end":
-        return last
+def _after_grid(scene: Scene, last: NDArray[np.int64], lon: Floats, lat: Floats) -> NDArray[np.int64]:
+    """Return each particle's first row after it was inside the grid for the last time; its last where it is none."""
     grid = scene.footprint.grid
     x, y = (lon % 360 if grid.wraps else lon), lat
     if not grid.is_longlat:
@@ -258,5 +290,5 @@ def _ends(scene: Scene, particle: NDArray[Any], lon: Floats, lat: Floats) -> NDA
     x0, x1, y0, y1 = grid.extent
     inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
     first = np.append(0, last[:-1] + 1)
-    seen = np.maximum.accumulate(np.where(inside, np.arange(len(particle)), -1))[last]
+    seen = np.maximum.accumulate(np.where(inside, np.arange(len(lon)), -1))[last]
     return np.where(seen >= first, np.minimum(seen + 1, last), first)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.observations.soundings import POSITION_DECIMALS, Soundings
 from stilt_dagster.science.scenes.grid import EARTH_RADIUS
-from stilt_dagster.science.scenes.retrieval_settings import Aggregation, Selection
+from stilt_dagster.science.scenes.observation_settings import Aggregation, Selection
 
 _KM_PER_DEGREE = np.pi / 180 * EARTH_RADIUS / 1000
 

@@ -86,6 +86,10 @@ def _on_grid(grid: Grid, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> 
     return np.asarray(x), np.asarray(y)
 
 
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.3g}" + ("" if np.isnan(error) else f" ± {error:.1g}")
+
+
 def receptor_map(rows: Rows, grid: Grid, shown: NDArray[np.int64]) -> Any:
     """Return a map of receptors by outcome; *shown* are the places of those on it."""
     x, y = _on_grid(grid, rows.lon[shown], rows.lat[shown])
@@ -103,7 +107,7 @@ def receptor_map(rows: Rows, grid: Grid, shown: NDArray[np.int64]) -> Any:
                 "y": y[of],
                 "id": [rows.ids[k] for k in places],
                 "time": [f"{moment(rows.minutes[k]):%Y-%m-%d %H:%M}" for k in places],
-                "sum": [f"{rows.row_sum[k]:.3g}" for k in places],
+                "sum": [_with_error(rows.row_sum[k], rows.row_sum_error[k]) for k in places],
                 "why": [rows.reason[k] or "" for k in places],
                 "status": [status] * len(places),
             }

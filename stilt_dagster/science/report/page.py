@@ -169,6 +169,16 @@ def facts(content: Content) -> list[tuple[str, str, str]]:
                 f"{felt.min():.3g} to {felt.max():.3g} ppm (µmol m⁻² s⁻¹)⁻¹",
             )
         )
+    known = ~np.isnan(rows.row_sum_error) & (rows.status == 0) & (rows.row_sum > 0)
+    if known.any():
+        relative = rows.row_sum_error[known] / rows.row_sum[known]
+        found.append(
+            (
+                "Monte-Carlo error of a row",
+                f"{np.median(relative):.1%}",
+                f"median, of its sum; {np.quantile(relative, 0.9):.1%} and less of nine rows in ten",
+            )
+        )
     if influence.total > 0:
         found.append(
             (

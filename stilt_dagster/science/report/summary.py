@@ -43,8 +43,9 @@ class Rows:
         Of the lower end of a column, degrees.
     status : ndarray of int8
         Places in :data:`~stilt_dagster.science.footprints.footprint_files.STATUS`.
-    row_sum : ndarray
-        Influence of all cells and hours, ppm (umol m-2 s-1)-1.
+    row_sum, row_sum_error : ndarray
+        Influence of all cells and hours, and its Monte-Carlo standard error, ppm (umol m-2 s-1)-1; the latter NaN where
+        it was not kept.
     n_particles, hours_covered, escaped, outside : ndarray
         Particles; hours followed; shares of particles out of the meteorology and of influence off the grid.
     reason, message : list of str
@@ -57,6 +58,7 @@ class Rows:
     lat: NDArray[np.float64]
     status: NDArray[np.int8]
     row_sum: NDArray[np.float64]
+    row_sum_error: NDArray[np.float64]
     n_particles: NDArray[np.int64]
     hours_covered: NDArray[np.float64]
     escaped: NDArray[np.float64]
@@ -167,13 +169,15 @@ def _read_rows(file: h5netcdf.File) -> Rows:
     def numbers(name: str) -> NDArray[np.float64]:
         return np.asarray(file.variables[name][:], np.float64)
 
+    row_sum = numbers("row_sum")
     return Rows(
         text("obs_id"),
         numbers("time").astype(np.int64),
         numbers("longitude"),
         numbers("latitude"),
         file.variables["status"][:].astype(np.int8),
-        numbers("row_sum"),
+        row_sum,
+        numbers("row_sum_error") if "row_sum_error" in file.variables else np.full(len(row_sum), np.nan),
         numbers("n_particles").astype(np.int64),
         numbers("hours_covered"),
         numbers("escaped_fraction"),

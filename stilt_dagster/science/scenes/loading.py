@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.domain_file import is_domain, scene_from_domain
+from stilt_dagster.science.scenes.observation_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.receptor_files import read_receptor_file
 from stilt_dagster.science.scenes.receptors import Receptors
-from stilt_dagster.science.scenes.retrieval_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.settings import parse_time
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest, parse_yaml, read_text, validate

@@ -1,4 +1,4 @@
-"""The parts of a spec: receptors, the footprint's grid, meteorology, weighting, background, transport error."""
+"""The parts of a spec: receptors, the footprint's grid, meteorology, transport error, budget."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from pydantic import (
 
 from stilt_dagster.science.meteorology.sources import AUTO, SOURCES
 from stilt_dagster.science.scenes.grid import LONGLAT, Grid
+from stilt_dagster.science.scenes.observation_settings import Retrieval
 from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS, make_receptor, release_time
-from stilt_dagster.science.scenes.retrieval_settings import Retrieval
 from stilt_dagster.science.validation import Place, Spec
-
-#: HYSPLIT's particle variable that each kind of level is compared with.
-LEVEL_VARIABLES = {"pressure": "pres", "agl": "zagl", "asl": "zsfc"}
 
 #: Most cells a footprint's grid may have, a layer.
 MAX_CELLS = 25_000_000
@@ -274,29 +271,6 @@ def _require_nest(names: list[str]) -> None:
     ordered = sorted(names, key=lambda name: SOURCES[name].resolution)
     if [SOURCES[n].resolution for n in names] != [SOURCES[n].resolution for n in ordered]:
         raise ValueError(f"must go from the finest to the coarsest: write [{', '.join(ordered)}]")
-
-
-class Weighting(Spec):
-    """What a particle's influence counts, applied before it is put on the grid: no transport depends on it."""
-
-    averaging_kernel: bool = Field(
-        True, description="Of a retrieval: weight with its kernel; false weights with pressure alone."
-    )
-    lifetime: float | None = Field(None, gt=0, description="First-order lifetime of the gas, h; none by default.")
-
-
-class Background(Spec):
-    """A concentration field that particles' ends are sampled in."""
-
-    uri: Place = Field(description="NetCDF with time, level, latitude and longitude: a path or a URL.")
-    variable: str = Field(max_length=200, description="The variable of it that holds mole fractions.")
-    units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
-    vertical: Literal["pressure", "agl", "asl"] = Field(
-        "pressure", description="What its levels are: pressure, or height above ground or above sea level."
-    )
-    at: Literal["end", "edge"] = Field(
-        "end", description="Sample where particles end, or where they leave the footprint's grid for good."
-    )
 
 
 class Budget(Spec):

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +20,9 @@ from pydantic import (
 )
 
 from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.scenes.observation_settings import Background, Weighting
 from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_receptors, make_receptor
 from stilt_dagster.science.scenes.settings import (
-    LEVEL_VARIABLES,
-    Background,
     Budget,
     FootprintSettings,
     MeteorologySettings,
@@ -30,7 +30,6 @@ from stilt_dagster.science.scenes.settings import (
     ReceptorSource,
     StoredReceptors,
     TransportError,
-    Weighting,
     parse_time,
 )
 from stilt_dagster.science.scenes.transport_settings import VARSIWANT, TransportSettings
@@ -131,9 +130,10 @@ class Scene(Spec):
             data["id"] = f"{slug(data['name'])}-{_granule_of(receptors) or stamp}"
         background, transport = data.get("background"), data.get("transport") or {}
         if isinstance(background, dict) and isinstance(transport, dict) and "varsiwant" not in transport:
-            # Printing one variable more changes no particle.
-            level = LEVEL_VARIABLES.get(background.get("vertical", "pressure"), "zagl")
-            data["transport"] = {**transport, "varsiwant": [*VARSIWANT, *({level} - set(VARSIWANT))]}
+            # Printing one variable more changes no particle. What is wrong in the background is said of it below.
+            with suppress(ValueError):
+                more = [v for v in Background.model_validate(background).particle_variables if v not in VARSIWANT]
+                data["transport"] = {**transport, "varsiwant": [*VARSIWANT, *more]}
         return data
 
     @field_validator("tags", mode="before")
@@ -164,11 +164,9 @@ class Scene(Spec):
         if self.receptors.retrieval is not None and self.transport.kmsl:
             raise ValueError("transport.kmsl 1 (heights above sea level) does not go with a retrieval: remove it")
         if self.background is not None:
-            needed = LEVEL_VARIABLES[self.background.vertical]
-            if needed not in self.transport.varsiwant:
-                raise ValueError(
-                    f"background.vertical {self.background.vertical} needs {needed} in transport.varsiwant"
-                )
+            for needed in self.background.particle_variables:
+                if needed not in self.transport.varsiwant:
+                    raise ValueError(f"background needs {needed} in transport.varsiwant, for its vertical")
         return self
 
     @model_validator(mode="after")

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from stilt_dagster.science.footprints.footprint_files import sparse_row
-from stilt_dagster.science.footprints.gridding import Footprint, calculate_footprint
+from stilt_dagster.science.footprints.gridding import Footprint, calculate_footprint, sparse_row
 from stilt_dagster.science.scenes.grid import EARTH_RADIUS, Grid
 
 UTM = "+proj=utm +zone=12 +datum=WGS84 +units=m"

@@ -10,10 +10,9 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
-from stilt_dagster.operations.export import concatenate_scenes
+from stilt_dagster.operations.products.export import concatenate_scenes
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.jacobian.concatenate import ConcatError
+from stilt_dagster.science.errors import IncompleteError, JacobianError
 from stilt_dagster_tests.conftest import Project
 
 
@@ -61,9 +60,9 @@ def test_rows_stand_below_each_other_over_all_hours(scenes: Project, tmp_path: P
 def test_what_cannot_stand_in_one_matrix_is_refused(scenes: Project, tmp_path: Path) -> None:
     store = Store(str(scenes.store))
     for names, kind, message in (
-        (("a", "c"), ConcatError, "different grids"),
-        (("a", "a"), ConcatError, "named twice"),
-        (("a", "e"), ConcatError, "would count twice"),
+        (("a", "c"), JacobianError, "different grids"),
+        (("a", "a"), JacobianError, "named twice"),
+        (("a", "e"), JacobianError, "would count twice"),
         (("a", "d"), IncompleteError, "scene d has no jacobian"),
     ):
         with pytest.raises(kind, match=message):

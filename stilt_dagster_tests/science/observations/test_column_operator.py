@@ -18,7 +18,7 @@ from stilt_dagster.science.observations.column_operator import (
 from stilt_dagster.science.observations.selection import aggregate, select, thin
 from stilt_dagster.science.observations.soundings import Soundings, read_soundings
 from stilt_dagster.science.scenes.grid import Grid
-from stilt_dagster.science.scenes.retrieval_settings import Aggregation, Selection
+from stilt_dagster.science.scenes.observation_settings import Aggregation, Selection
 
 SCALE = 8000.0  # m: height over which pressure falls by e in the test's atmosphere
 

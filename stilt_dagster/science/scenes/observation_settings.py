@@ -1,15 +1,19 @@
-"""The part of a spec that makes receptors of a satellite's retrieval: which file, which soundings, which columns."""
+"""The parts of a spec that say what is observed: soundings of a retrieval, what particles count, the background."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from stilt_dagster.science.validation import Place, Spec
+
+#: HYSPLIT's particle variable that each kind of level is compared with.
+LEVEL_VARIABLES = {"pressure": "pres", "agl": "zagl", "asl": "zsfc"}
 
 
 class Area(Spec):
@@ -123,3 +127,72 @@ class Retrieval(Selection):
         3000.0, gt=0, le=30_000, description="Least height of the columns, m: they end at the next level of pressure."
     )
     retrieved: Retrieved | None = Field(None, description="Filled in when the scene is registered.")
+
+
+class Weighting(Spec):
+    """What a particle's influence counts, applied before it is put on the grid: no transport depends on it."""
+
+    averaging_kernel: bool = Field(
+        True, description="Of a retrieval: weight with its kernel; false weights with pressure alone."
+    )
+    lifetime: float | None = Field(None, gt=0, description="First-order lifetime of the gas, h; none by default.")
+
+
+class Boundary(Spec):
+    """The sides and heights that particles leave the box above the footprint's grid by."""
+
+    heights: list[float] = Field(
+        default_factory=lambda: [1000.0 * k for k in range(21)],
+        min_length=2,
+        max_length=101,
+        description="Edges of bins of height, m, rising, the last the top of the box; by default 0 to 20 km by 1 km.",
+    )
+    vertical: Literal["agl", "asl"] = Field("agl", description="Heights are above ground, or above sea level.")
+
+    @field_validator("heights")
+    @classmethod
+    def _rise(cls, value: list[float]) -> list[float]:
+        if any(b <= a for a, b in pairwise(value)):
+            raise ValueError(f"must rise from bin to bin (got {value})")
+        return value
+
+
+class Background(Spec):
+    """What a receptor's air held before it met the grid: a field sampled where particles end, shares of a boundary."""
+
+    uri: Place | None = Field(None, description="NetCDF with time, level, latitude and longitude: a path or a URL.")
+    variable: str | None = Field(None, max_length=200, description="The variable of it that holds mole fractions.")
+    units: Literal["ppm", "ppb", "mol mol-1"] | None = Field(None, description="By default what the variable says.")
+    vertical: Literal["pressure", "agl", "asl"] = Field(
+        "pressure", description="What its levels are: pressure, or height above ground or above sea level."
+    )
+    at: Literal["end", "edge"] = Field(
+        "end", description="Sample where particles end, or where they leave the footprint's grid for good."
+    )
+    boundary: Boundary | None = Field(
+        None, description="Keep by which side and at which height particles leave the footprint's grid."
+    )
+
+    @property
+    def particle_variables(self) -> list[str]:
+        """HYSPLIT's variables of particles it is made of, beside their positions."""
+        names = [] if self.uri is None else [LEVEL_VARIABLES[self.vertical]]
+        if self.boundary is not None and self.boundary.vertical == "asl":
+            names.append(LEVEL_VARIABLES["asl"])
+        return list(dict.fromkeys(names))
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what older specs do not have, so that hashes of theirs stay what they were."""
+        fields: dict[str, Any] = handler(self)
+        if self.boundary is None:
+            fields.pop("boundary", None)
+        return fields
+
+    @model_validator(mode="after")
+    def _is_of_something(self) -> Self:
+        if (self.uri is None) != (self.variable is None):
+            raise ValueError("uri and variable go together: the field's file, and the variable of it")
+        if self.uri is None and self.boundary is None:
+            raise ValueError("needs a field (uri and variable), or a boundary, or both")
+        return self

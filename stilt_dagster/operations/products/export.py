@@ -8,9 +8,9 @@ from pathlib import Path
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.errors import IncompleteError, JacobianError
 from stilt_dagster.science.footprints.rstilt_files import export_scene
-from stilt_dagster.science.jacobian.concatenate import ConcatError, concatenate
+from stilt_dagster.science.jacobian.concatenate import concatenate
 
 
 def concatenate_scenes(store: Store, scenes: Sequence[str], output: Path) -> tuple[int, int]:
@@ -34,11 +34,28 @@ def concatenate_scenes(store: Store, scenes: Sequence[str], output: Path) -> tup
     ------
     IncompleteError
         Naming the scene whose jacobian is not there.
-    ConcatError
+    JacobianError
         If they cannot stand in one matrix.
     """
+    paths = jacobian_files(store, scenes)
+    with store.scratch() as scratch:
+        shape = concatenate(paths, scratch / "all.nc")
+        Folder.of(output.resolve().parent).put(scratch / "all.nc", output.name)
+    return shape
+
+
+def jacobian_files(store: Store, scenes: Sequence[str]) -> list[Path]:
+    """Return the jacobians of scenes, as files of this machine.
+
+    Raises
+    ------
+    IncompleteError
+        Naming the scene whose jacobian is not there.
+    JacobianError
+        If a scene is named twice.
+    """
     if len(set(scenes)) != len(scenes):
-        raise ConcatError("a scene is named twice: its observations would count twice")
+        raise JacobianError("a scene is named twice: its observations would count twice")
     paths = []
     for scene in scenes:
         store.spec_text(scene)
@@ -46,10 +63,7 @@ def concatenate_scenes(store: Store, scenes: Sequence[str], output: Path) -> tup
         if path is None:
             raise IncompleteError(f"scene {scene} has no jacobian: run it first with `stilt-dagster scene run {scene}`")
         paths.append(path)
-    with store.scratch() as scratch:
-        shape = concatenate(paths, scratch / "all.nc")
-        Folder.of(output.resolve().parent).put(scratch / "all.nc", output.name)
-    return shape
+    return paths
 
 
 def export_rstilt(scene: StoredScene, directory: Path) -> int:

@@ -1,0 +1,63 @@
+"""Boundaries of several jacobians, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import h5netcdf
+import numpy as np
+
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.footprints.footprint_files import TEXT
+from stilt_dagster.science.jacobian.boundary.writing import make_entries
+from stilt_dagster.science.jacobian.row_spool import BLOCK
+
+
+def require_one_boundary(files: Sequence[h5netcdf.File], names: Sequence[str]) -> None:
+    """Make sure that jacobians on one grid have the same cells of the boundary, or none has any.
+
+    Raises
+    ------
+    JacobianError
+        Naming one that differs from the first.
+    """
+    for file, name in zip(files, names, strict=True):
+        if not _have_one(file, files[0]):
+            raise JacobianError(f"{name} and {names[0]} have different boundaries: give both one background.boundary")
+
+
+def _have_one(a: h5netcdf.File, b: h5netcdf.File) -> bool:
+    if "boundary" not in a.groups or "boundary" not in b.groups:
+        return "boundary" not in a.groups and "boundary" not in b.groups
+    standards = {str(f.variables["boundary_height"].attrs["standard_name"]) for f in (a, b)}
+    edges = (f.variables["boundary_height_bnds"][:] for f in (a, b))
+    return len(standards) == 1 and np.array_equal(*edges)
+
+
+def concatenate_boundaries(out: h5netcdf.File, files: Sequence[h5netcdf.File]) -> None:
+    """Write the boundaries of several jacobians, which have the same cells, one below the other, a block at a time."""
+    first = files[0]
+    if "boundary" not in first.groups:
+        return
+    for name in ("side_name", "boundary_height", "boundary_height_bnds"):
+        variable = first.variables[name]
+        kind = TEXT if name == "side_name" else variable.dtype
+        copy = out.create_variable(name, variable.dimensions, kind)
+        copy[:] = variable[:]
+        copy.attrs.update(dict(variable.attrs))
+    groups = [file.groups["boundary"] for file in files]
+    counts = np.concatenate([np.diff(group.variables["indptr"][:]) for group in groups])
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    cell, share = make_entries(out, int(indptr[-1]), len(counts))
+    start = 0
+    for group in groups:
+        size = int(group.variables["indptr"][-1])
+        for a in range(0, size, BLOCK):
+            b = min(a + BLOCK, size)
+            cell[start + a : start + b] = group.variables["cell"][a:b]
+            share[start + a : start + b] = group.variables["share"][a:b]
+        start += size
+    made = out.groups["boundary"]
+    made.create_variable("indptr", ("row_bound",), "i8", data=indptr)
+    made.attrs["shape"] = np.array([len(counts), int(groups[0].attrs["shape"][1])], "i8")
+    made.attrs["column_order"] = groups[0].attrs["column_order"]

@@ -1,0 +1,160 @@
+"""Time steps of flux: those of several files in one matrix, and longer ones made of them.
+
+Steps are pairs of start and end, whole hours since 1970-01-01 UTC, ascending and apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stilt_dagster.science.errors import JacobianError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Steps = NDArray[np.int64]
+
+
+_ADVICE = "run the scenes without time_integrate, or aggregate_time each to the same steps, then use concat_jacobians"
+
+
+def common_steps(steps: Sequence[Steps], names: Sequence[str]) -> Steps:
+    """Return the time steps of a matrix that has those of some files.
+
+    Parameters
+    ----------
+    steps : sequence of ndarray, shape (n, 2)
+        Of each file.
+    names : sequence of str
+        What errors call each.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 2)
+        Of hours all from the first to the last, without gaps; of others those there are.
+
+    Raises
+    ------
+    JacobianError
+        Naming two files whose steps overlap without being the same, or are hours and are not: no common columns.
+    """
+    hourly = [bool(np.all(s[:, 1] - s[:, 0] == 1)) for s in steps]
+    if all(hourly):
+        hours = np.arange(min(s[0, 0] for s in steps), max(s[-1, 1] for s in steps))
+        return np.column_stack([hours, hours + 1])
+    if any(hourly):
+        one, other = names[hourly.index(True)], names[hourly.index(False)]
+        raise JacobianError(f"{one} has hours of flux and {other} longer times: no columns in common; {_ADVICE}")
+    known: Steps = np.unique(np.concatenate(steps), axis=0)
+    for first, second in pairwise(known.tolist()):
+        if first[1] > second[0]:
+            one, other = (
+                next(name for s, name in zip(steps, names, strict=True) if step in s.tolist())
+                for step in (first, second)
+            )
+            raise JacobianError(f"{one} has other times of flux than {other}, which overlap: {_ADVICE}")
+    return known
+
+
+def place_of(steps: Steps, common: Steps) -> Steps:
+    """Return which of the *common* steps each step is, shape (n,)."""
+    return np.searchsorted(common[:, 0], steps[:, 0])
+
+
+def as_times(hours: Steps) -> NDArray[np.datetime64]:
+    """Return hours since 1970 as times of UTC."""
+    return hours.astype("M8[h]").astype("M8[ns]")
+
+
+def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
+    """Return longer time steps, and which of them each of the short ones is in.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (n, 2)
+        The short ones.
+    into : str, or sequence of times
+        A frequency of pandas, such as ``D``, or edges, UTC. Steps of a frequency begin where it has them, at midnight
+        for days, whether or not there are short ones of all of it.
+
+    Raises
+    ------
+    JacobianError
+        If a short one is in none of them, or in two.
+    """
+    import pandas as pd
+
+    if isinstance(into, str):
+        edges = _edges_of_frequency(steps, into)
+    else:
+        try:
+            times = pd.DatetimeIndex(into)
+        except (ValueError, TypeError) as error:
+            raise JacobianError(f"edges of time steps must be times, or a frequency such as 'D': {error}") from None
+        times = times.tz_convert(None) if times.tz is not None else times
+        if len(times) < 2 or not times.is_monotonic_increasing or not times.is_unique:
+            raise JacobianError("edges of time steps must ascend, two or more of them")
+        edges = times.to_numpy("M8[ns]")
+    start, stop = as_times(steps[:, 0]), as_times(steps[:, 1])
+    place = np.searchsorted(edges, start, side="right") - 1
+    outside = (place < 0) | (place >= len(edges) - 1)
+    if outside.any():
+        raise JacobianError(f"the time steps leave out {start[outside][0]}: row sums would not be conserved")
+    split = stop > edges[place + 1]
+    if split.any():
+        raise JacobianError(
+            f"the flux of {start[split][0]} to {stop[split][0]} is one step and lies in two of those asked for"
+        )
+    used, place = np.unique(place, return_inverse=True)
+    bounds = np.column_stack([edges[used], edges[used + 1]])
+    whole = bounds.astype("M8[h]")
+    if np.any(whole.astype("M8[ns]") != bounds):
+        raise JacobianError("edges of time steps must be full hours")
+    return whole.astype(np.int64), place
+
+
+def _edges_of_frequency(steps: Steps, frequency: str) -> NDArray[np.datetime64]:
+    """Return the edges a frequency of pandas puts around some steps."""
+    import pandas as pd
+
+    first, last = pd.Timestamp(as_times(steps[:1, 0])[0]), pd.Timestamp(as_times(steps[-1:, 1])[0])
+    try:
+        offset = pd.tseries.frequencies.to_offset(frequency)
+        origin = (
+            pd.Series(0, index=pd.DatetimeIndex([first, last]))
+            .resample(offset, closed="left", label="left")
+            .sum()
+            .index
+        )
+    except (ValueError, TypeError) as error:
+        raise JacobianError(f"{frequency!r} is no frequency of pandas, such as 'D', '3h' or 'MS': {error}") from None
+    edges = origin.append(pd.DatetimeIndex([origin[-1] + offset]))
+    return edges.to_numpy("M8[ns]")
+
+
+def within(steps: Steps, time: slice) -> slice:
+    """Return which steps begin in a slice of times; a day, month or year as its end is meant to its end.
+
+    Raises
+    ------
+    JacobianError
+        If it is no slice of times, or none does.
+    """
+    import pandas as pd
+
+    index: pd.DatetimeIndex = pd.DatetimeIndex(as_times(steps[:, 0]))
+    try:
+        found = index.slice_indexer(time.start, time.stop)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise JacobianError(f"time is a slice of times, such as slice('2023-07-15', '2023-07-16'): {error}") from None
+    if time.step is not None or found.start >= found.stop:
+        what = "has no step" if time.step is None else "must have no step width"
+        raise JacobianError(
+            f"time {time.start} to {time.stop} {what}: flux is of {index[0]} to {as_times(steps[-1:, 1])[0]}"
+        )
+    return found
