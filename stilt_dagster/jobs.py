@@ -22,12 +22,14 @@ from stilt_dagster.operations.campaigns.run import due_scenes
 from stilt_dagster.operations.ingest.granules import retrieve
 from stilt_dagster.operations.plan import concurrency_of
 from stilt_dagster.operations.products import maps
+from stilt_dagster.operations.products.conversions import Options, convert_scenes
 from stilt_dagster.operations.products.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.jacobian.adapters.codes import Code
 from stilt_dagster.science.scenes.loading import load_scene, parse_scene
 
 prepare = dg.define_asset_job(
@@ -129,6 +131,46 @@ def concatenate(context: dg.OpExecutionContext, config: ConcatConfig, store: Sto
 def concat_jacobians() -> None:
     """Concatenate jacobians from the UI."""
     concatenate()
+
+
+class ConvertConfig(dg.Config):
+    """Jacobians to write for an inversion code."""
+
+    scenes: list[str] = Field(description="Scenes whose jacobians are finished.")
+    code: Code = Field(description="The inversion code.")
+    output: str = Field(description="Path of the directory to write to; of fips of the file, .pkl.")
+    without_failed: bool = Field(False, description="Leave out observations that failed.")
+    coarsen: int = Field(1, ge=1, description="Cells that make one, along each axis.")
+    time_resolved: bool = Field(False, description="OpenGHG: hours back too.")
+    prior: str | None = Field(None, description="IMI: path of a NetCDF with `flux`, umol m-2 s-1.")
+    state_vector: str | None = Field(None, description="IMI: path of its StateVector.nc.")
+    background: float | None = Field(None, description="IMI: ppm, where the scenes have none.")
+
+
+@dg.op
+def convert(context: dg.OpExecutionContext, config: ConvertConfig, store: StoreResource) -> int:
+    """Write the jacobians of scenes as files of an inversion code."""
+    options = Options(
+        without_failed=config.without_failed,
+        coarsen=config.coarsen,
+        time_resolved=config.time_resolved,
+        prior=config.prior and Path(config.prior),
+        state_vector=config.state_vector and Path(config.state_vector),
+        background=config.background,
+    )
+    with user_errors_as_failures():
+        files = convert_scenes(store.store, config.scenes, config.code, Path(config.output), options)
+    context.log.info(f"{config.output}: {len(config.scenes)} scenes in {len(files)} files for {config.code}")
+    return len(files)
+
+
+@dg.job(
+    description="Write the jacobians of scenes for an inversion code, as `stilt-dagster jacobian export` does.",
+    executor_def=dg.in_process_executor,
+)
+def convert_jacobians() -> None:
+    """Write jacobians for an inversion code from the UI."""
+    convert()
 
 
 class ExportConfig(dg.Config):
@@ -246,6 +288,7 @@ JOBS = (
     register_scenes,
     delete_scenes,
     concat_jacobians,
+    convert_jacobians,
     export_scene,
     export_footprints,
     export_geotiff,

@@ -197,6 +197,7 @@ def test_definitions_are_what_they_were() -> None:
         "register_scenes",
         "delete_scenes",
         "concat_jacobians",
+        "convert_jacobians",
         "export_scene",
         "export_footprints",
         "export_geotiff",

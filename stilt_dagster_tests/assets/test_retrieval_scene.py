@@ -162,6 +162,7 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
         xr.testing.assert_identical(xr.load_dataset(copy)[name], made[name])
     with h5py.File(copy, "r+") as file:
         file["boundary_height_bnds"][0, 0] = -10
+        file["obs_id"][:] = ["another", "one more"]
     with pytest.raises(JacobianError, match="have different boundaries: give both one background"):
         concatenate([path, copy], project.path / "none.nc")
 

@@ -12,6 +12,8 @@ import stilt
 import xarray as xr
 
 from stilt_dagster import open_jacobian
+from stilt_dagster.jobs import convert_jacobians
+from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster_tests.conftest import Project
 
 SCENE = "valley-20230715t0920"
@@ -45,6 +47,14 @@ def test_a_scene_in_the_files_of_each_code(finished: Project, tmp_path: Path) ->
     (path,) = export(finished, "openghg", tmp_path / "openghg")
     with xr.open_dataset(path) as file:
         np.testing.assert_allclose(file["srr"].sum(["latitude", "longitude"]), matrix.obs["row_sum"], rtol=1e-6)
+
+
+def test_the_ui_exports_too(finished: Project, tmp_path: Path) -> None:
+    config = {"scenes": [SCENE], "code": "PYSTILT", "output": str(tmp_path)}
+    done = convert_jacobians.execute_in_process(
+        run_config={"ops": {"convert": {"config": config}}}, resources={"store": StoreResource(url=str(finished.store))}
+    )
+    assert done.output_for_node("convert") == len(list(tmp_path.glob("date=*/*.parquet"))) == 9
 
 
 def test_what_cannot_be_exported_is_refused_in_a_line(finished: Project, tmp_path: Path) -> None:

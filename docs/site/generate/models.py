@@ -30,6 +30,7 @@ def scene_fields() -> str:
         "meteorology": "MeteorologySettings",
         "weighting": "Weighting",
         "background": "Background",
+        "background.boundary": "Boundary",
         "transport_error": "TransportError",
         "transport_error.flux": "FluxSource",
     }

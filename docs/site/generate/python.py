@@ -21,6 +21,15 @@ _SHOWN = {
         "stilt_dagster.science.jacobian.matrix.jacobian.Jacobian",
         "stilt_dagster.science.jacobian.concatenate.concatenate",
     ],
+    "python codes": [
+        "stilt_dagster.science.jacobian.adapters.conversions.Conversions",
+        "stilt_dagster.science.jacobian.adapters.fips",
+        "stilt_dagster.science.jacobian.adapters.openghg",
+        "stilt_dagster.science.jacobian.adapters.openghg.files.write_files",
+        "stilt_dagster.science.jacobian.adapters.openghg.footprints.write_footprints",
+        "stilt_dagster.science.jacobian.adapters.imi",
+        "stilt_dagster.science.jacobian.adapters.pystilt",
+    ],
     "python footprints": [
         "stilt_dagster.science.footprints.gridding",
         "stilt_dagster.science.observations.column_operator",

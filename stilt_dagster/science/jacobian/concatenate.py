@@ -61,7 +61,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
         with create_file(destination) as out:
             _write_rows(out, known, files)
             _write_columns(out, files[0], steps, known[0].cells.names)
-            concatenate_boundaries(out, files)
+            concatenate_boundaries(out, destination, files)
             _write_entries(out, known, files, steps, shape[1])
             out.attrs.update({k: v for k, v in files[0].attrs.items() if k in _SHARED})
             out.attrs["shape"] = np.array(shape, "i8")
@@ -148,9 +148,7 @@ def _write_entries(
             stop = min(start + _BLOCK, n)
             columns: NDArray[np.int64] = file.variables["indices"][start:stop].astype(np.int64)
             if columns.min() < 0 or columns.max() >= header.n_columns:
-                raise JacobianError(
-                    f"{header.name} is damaged: entries lie in columns beyond its {header.n_columns}: make it again"
-                )
+                raise header.columns_beyond()
             indices[at + start : at + stop] = place[columns // cells] * cells + columns % cells
             data[at + start : at + stop] = file.variables["data"][start:stop]
         at += n

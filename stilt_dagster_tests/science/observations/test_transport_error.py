@@ -22,8 +22,8 @@ from stilt_dagster.science.observations.transport_error import (
     levels_of,
     levels_of_particles,
 )
+from stilt_dagster.science.scenes.observation_settings import FluxSource
 from stilt_dagster.science.scenes.receptors import make_receptor
-from stilt_dagster.science.scenes.settings import FluxSource
 
 NOW = pd.Timestamp("2023-07-15T09:20")
 EARLIER = NOW - pd.Timedelta(hours=2)

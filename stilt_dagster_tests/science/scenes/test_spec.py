@@ -15,8 +15,15 @@ from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.loading import load_scene, make_scene, scene_from_json
 from stilt_dagster.science.scenes.receptors import grid_receptors
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scenes.transport_settings import VARSIWANT
 from stilt_dagster.science.validation import digest
-from stilt_dagster.science.versions import meteorology_key
+from stilt_dagster.science.versions import (
+    background_version,
+    footprints_version,
+    jacobian_version,
+    meteorology_key,
+    trajectories_version,
+)
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 BASE = deep_merge(SCENE, {"meteorology": {"source": "hrrr", "pattern": None}})
@@ -102,6 +109,46 @@ def test_older_specs_have_the_hashes_they_had(meteorology: dict, key: str, dump:
     assert digest(old.model_dump(mode="json")) == dump
 
 
+@pytest.mark.parametrize(
+    ("at", "dump", "background", "jacobian"),
+    [
+        (
+            "end",
+            "2ba067ab829796e5556aaa341626174b",
+            "acfc67e0fa9c46f11814e442344e0840",
+            "70343a773d312d0a999d3f7348a08e65",
+        ),
+        (
+            "edge",
+            "22894adf26b4e7feef7afe6221697a0b",
+            "472cf596cb75f4da68b276f47f63369a",
+            "6a78f9c96d8445df9496f78313d1c580",
+        ),
+    ],
+)
+def test_a_background_without_a_boundary_is_what_it_was(at: str, dump: str, background: str, jacobian: str) -> None:
+    """Hashes of the time before there were boundaries: nothing of it is made again."""
+    old = scene(background={"uri": "/f.nc", "variable": "ch4", "at": at})
+    assert digest(old.model_dump(mode="json")) == dump
+    assert (background_version(old, "t"), jacobian_version(old, "f")) == (background, jacobian)
+
+
+def test_a_boundary_runs_no_particle_again_but_for_heights_above_the_sea() -> None:
+    field = {"uri": "/f.nc", "variable": "ch4"}
+    plain, sampled = scene(), scene(background=field)
+    for other, like in (({"boundary": {}}, plain), ({**field, "boundary": {}}, sampled)):
+        new = scene(background=other)
+        assert trajectories_version(new, "m", "e") == trajectories_version(like, "m", "e")
+        assert footprints_version(new, "t") == footprints_version(like, "t")
+        assert background_version(new, "t") != background_version(like, "t")
+        assert jacobian_version(new, "f") != jacobian_version(like, "f")
+        assert scene_from_json(new.to_json()).to_json() == new.to_json()
+        moved = scene(background=other, footprint={"xmax": -111.5})
+        assert background_version(moved, "t") != background_version(new, "t"), "the box is another"
+    high = scene(background={"boundary": {"vertical": "asl"}})
+    assert high.transport.varsiwant == [*plain.transport.varsiwant, "zsfc"]
+
+
 def test_settings_of_meteorology_are_canonical() -> None:
     for source in ("auto", "hrrr", ["hrrr", "gfs0p25"], ["hrrr", "nam12", "nams", "gdas1"]):
         a = scene(meteorology={"source": source, "max_bytes": "2 GB", "n_levels": "all"})
@@ -171,6 +218,10 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport_error": {"flux": {"uri": "f.nc", "variable": "x"}}}, "needs errors to follow: set siguverr"),
         ({"transport_error": {"flux": {"uri": "f.nc"}}}, "transport_error.flux.variable: is missing"),
         ({"transport_error": {"flux": {"uri": "ftp://f.nc", "variable": "x"}}}, "must be a path, or begin with gs://"),
+        ({"transport": {"precision": 0.1}}, "precision and max_numpar go together"),
+        ({"transport": {"precision": 0, "max_numpar": 4000}}, "transport.precision"),
+        ({"transport": {"precision": 0.1, "max_numpar": 19}}, "max_numpar must be at least twice numpar"),
+        ({"transport": {"precision": 0.1, "max_numpar": 4000, "krand": 4}}, "precision needs seeds"),
         ({"transport": {"outdt": -1}}, "outdt"),
         ({"transport": {"ziscale": 0}}, "ziscale"),
         ({"transport": {"varsiwant": ["time"]}}, "must include"),
@@ -210,6 +261,20 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"meteorology": {"source": None, "directory": "/met"}}, "directory and pattern go together"),
         ({"meteorology": {"crop": False, "n_levels": 5}}, "need crop: true"),
         ({"max_failed_fraction": 2}, "max_failed_fraction"),
+        ({"background": {}}, "background: needs a field (uri and variable), or a boundary, or both"),
+        ({"background": {"uri": "/f.nc"}}, "background: uri and variable go together"),
+        ({"background": {"variable": "ch4", "boundary": {}}}, "background: uri and variable go together"),
+        ({"background": {"boundary": {"heights": [0, 500, 500]}}}, "boundary.heights: must rise from bin to bin"),
+        ({"background": {"boundary": {"heights": [0]}}}, "background.boundary.heights"),
+        ({"background": {"boundary": {"heights": list(range(102))}}}, "background.boundary.heights"),
+        ({"background": {"boundary": {"heights": [0, float("inf")]}}}, "background.boundary.heights"),
+        ({"background": {"boundary": {"vertical": "pressure"}}}, "background.boundary.vertical"),
+        ({"background": {"boundary": {"height": [0, 1]}}}, "did you mean heights?"),
+        ({"background": []}, "background"),
+        (
+            {"background": {"boundary": {"vertical": "asl"}}, "transport": {"varsiwant": VARSIWANT}},
+            "background needs zsfc in transport.varsiwant",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line_that_names_the_field(changes: dict, message: str) -> None:

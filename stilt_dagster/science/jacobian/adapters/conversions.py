@@ -9,12 +9,21 @@ from stilt_dagster.science.jacobian.adapters.operator import Operator
 from stilt_dagster.science.jacobian.cells import Floats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from numpy.typing import ArrayLike
+
+    from stilt_dagster.science.jacobian.adapters.openghg.curtains import Rows
 
 
 class _WithFluxes(Operator, Protocol):
     def flux_vector(self, flux: xr.DataArray) -> Floats: ...
+
+
+class _WithFiles(Operator, Protocol):
+    @property
+    def _pieces(self) -> Sequence[Rows]: ...
 
 
 class Conversions:
@@ -31,14 +40,17 @@ class Conversions:
 
         return forward_operator(self, observations=observations, state=state, sparse=sparse)
 
-    def to_openghg(self: Operator, directory: Path | str, *, time_resolved: bool = False) -> dict[str, Path]:
+    def to_openghg(self: _WithFiles, directory: Path | str, *, time_resolved: bool = False) -> dict[str, Path]:
         """Write files of OpenGHG: ``footprints.nc`` and, of a retrieval, ``observations.nc``.
 
+        Where the air came in is known of scenes with a ``background.boundary``.
         See :func:`stilt_dagster.science.jacobian.adapters.openghg.files.write_files`.
         """
+        from stilt_dagster.science.jacobian.adapters.openghg.curtains import curtains_of
         from stilt_dagster.science.jacobian.adapters.openghg.files import write_files
 
-        return write_files(self, Path(directory), time_resolved=time_resolved)
+        curtains = curtains_of(self, self._pieces)
+        return write_files(self, Path(directory), time_resolved=time_resolved, curtains=curtains)
 
     def to_imi(
         self: _WithFluxes,

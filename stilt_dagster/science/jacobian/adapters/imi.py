@@ -16,6 +16,7 @@ what the prior flux of all cells, the background and the retrieval's prior make.
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from stilt_dagster.science.scratch import whole, writing
 
 #: What of each unit IMI's files hold: mol mol-1 and ppb in a ppm.
 _MOL_MOL, _PPB = 1e-6, 1e3
+
+#: What a scene's name may be; a file of another can say anything.
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
 def element_map(labels: ArrayLike, prior: NDArray[np.float64]) -> scipy.sparse.csr_matrix:
@@ -105,6 +109,9 @@ def write_granules(
         raise JacobianError("the prior has values that are not finite")
     factors = element_map(labels, prior)
     obs = operator.obs
+    scenes = [str(scene) for scene in obs["scene"].unique()]
+    if wrong := next((s for s in scenes if not _FILE_NAME.fullmatch(s)), None):
+        raise JacobianError(f"scene {wrong!r} cannot be part of a file's name: open the jacobian of another file")
     known = _known_part(operator, background)
     table = np.empty((operator.shape[0], 5), np.float32)
     sensitivity = np.empty((operator.shape[0], factors.shape[1]), np.float32)
@@ -116,9 +123,9 @@ def write_granules(
     table[:, 4] = obs.get("n_pixels", 1)
     paths = {}
     with writing(directory):
-        for scene in obs["scene"].unique():
+        for scene in scenes:
             rows = np.flatnonzero(obs["scene"].to_numpy() == scene)
-            paths[str(scene)] = path = directory / f"{scene}_GCtoSatellite.pkl"
+            paths[scene] = path = directory / f"{scene}_GCtoSatellite.pkl"
             with whole(path) as part:
                 part.write_bytes(pickle.dumps({"obs_GC": table[rows], "K": sensitivity[rows]}, protocol=4))
     return paths

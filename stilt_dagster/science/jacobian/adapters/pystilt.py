@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.adapters.operator import (
@@ -121,16 +122,25 @@ def _table(receptor: str, hour: NDArray[np.int64], cell: NDArray[np.int64], nx: 
 
 
 def make_receptor(observation: str, time: pd.Timestamp) -> Any:
-    """Return PYSTILT's receptor of an observation, whose id says where it is."""
+    """Return PYSTILT's receptor of an observation, whose id says where it is.
+
+    Raises
+    ------
+    JacobianError
+        If PYSTILT takes none there.
+    """
     found = _PLACE.fullmatch(observation)
     assert found is not None
     x, y, bottom, top, z, *end = (None if v is None else float(v) for v in found.groups())
     released = time.to_pydatetime().replace(tzinfo=None)
-    if bottom is not None:
-        return ColumnReceptor(time=released, longitude=x, latitude=y, bottom=bottom, top=top)
-    if end[0] is None:
-        return PointReceptor(time=released, longitude=x, latitude=y, altitude=z)
-    return MultiPointReceptor(time=released, longitudes=[x, end[0]], latitudes=[y, end[1]], altitudes=[z, end[2]])
+    try:
+        if bottom is not None:
+            return ColumnReceptor(time=released, longitude=x, latitude=y, bottom=bottom, top=top)
+        if end[0] is None:
+            return PointReceptor(time=released, longitude=x, latitude=y, altitude=z)
+        return MultiPointReceptor(time=released, longitudes=[x, end[0]], latitudes=[y, end[1]], altitudes=[z, end[2]])
+    except ValidationError as error:
+        raise JacobianError(f"PYSTILT has no receptor {observation}: {error.errors()[0]['msg']}") from error
 
 
 def _config(cells: GridCells, *, time_integrate: bool) -> FootprintConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import h5netcdf
 import numpy as np
@@ -11,6 +12,7 @@ from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.footprints.footprint_files import TEXT
 from stilt_dagster.science.jacobian.boundary.writing import make_entries
 from stilt_dagster.science.jacobian.row_spool import BLOCK
+from stilt_dagster.science.scratch import require_space
 
 
 def require_one_boundary(files: Sequence[h5netcdf.File], names: Sequence[str]) -> None:
@@ -34,8 +36,8 @@ def _have_one(a: h5netcdf.File, b: h5netcdf.File) -> bool:
     return len(standards) == 1 and np.array_equal(*edges)
 
 
-def concatenate_boundaries(out: h5netcdf.File, files: Sequence[h5netcdf.File]) -> None:
-    """Write the boundaries of several jacobians, which have the same cells, one below the other, a block at a time."""
+def concatenate_boundaries(out: h5netcdf.File, path: Path, files: Sequence[h5netcdf.File]) -> None:
+    """Write the boundaries of several jacobians, which have the same cells, to *out* at *path*, a block at a time."""
     first = files[0]
     if "boundary" not in first.groups:
         return
@@ -48,6 +50,7 @@ def concatenate_boundaries(out: h5netcdf.File, files: Sequence[h5netcdf.File]) -
     groups = [file.groups["boundary"] for file in files]
     counts = np.concatenate([np.diff(group.variables["indptr"][:]) for group in groups])
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    require_space(path, 8 * int(indptr[-1]) + (1 << 20))
     cell, share = make_entries(out, int(indptr[-1]), len(counts))
     start = 0
     for group in groups:

@@ -78,6 +78,7 @@ def test_what_the_imi_cannot_take_is_refused(tmp_path: Path) -> None:
         (matrix.with_status("failed", "ok", "ok", "ok", "ok"), prior, LABELS, r"H\.without_failed\(\)"),
         (matrix.having(obs=obs.drop(columns="value")), prior, LABELS, "no retrieved value"),
         (matrix.having(obs=obs.drop(columns="background")), prior, LABELS, "no background"),
+        (matrix.having(obs=obs.assign(scene="../../etc/x")), prior, LABELS, "cannot be part of a file's name"),
         (matrix.having(obs=obs.assign(background=np.nan)), prior, LABELS, "prior term of observation .* is not known"),
         (matrix, prior[1:], LABELS, "59 columns|60 columns"),
         (matrix, prior * np.inf, LABELS, "not finite"),

@@ -100,6 +100,7 @@ def test_what_pystilt_has_no_place_for_is_refused(tmp_path: Path) -> None:
             matrix.cells.y, (uneven[1:] + uneven[:-1]) / 2, matrix.cells.y_edges, uneven, ("lat", "lon"), {},
             matrix.cells.area)), "cells of one size"),
         (matrix.having(obs=matrix.obs.rename(index={matrix.obs.index[3]: "tower"})), "observation tower is not named"),
+        (matrix.having(obs=matrix.obs.rename(index={matrix.obs.index[0]: "202307011220_999_40.5_5"})), "no receptor"),
     ):  # fmt: skip
         with pytest.raises(JacobianError, match=message):
             write_footprints(wrong, tmp_path / "none")

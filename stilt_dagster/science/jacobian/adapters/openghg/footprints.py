@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Hours back that are resolved: OpenGHG reads those of a day.
 HOURS_BACK = 24
 
+#: Rows whose boundary is read at a time: of a large grid each takes megabytes.
+_CURTAINS = 64
+
 _UNITS = "m2 s mol-1"
 _WHAT = {"srr": ", all hours", "srr_residual": ", older than the hours back", "srr_time_resolved": ", by hours back"}
 
@@ -78,8 +81,10 @@ def write_footprints(
                 entries = slice(int(block.indptr[k]), int(block.indptr[k + 1]))
                 columns, values = block.indices[entries].astype(np.int64), block.data[entries]
                 _write_row(layers, int(place[row]), columns, values, None if hours is None else released[row] - hours)
-            if curtains is not None:
-                write_curtains(file, place[rows], curtains.read(rows), curtains.weights[rows])
+            for start in range(rows.start, rows.stop, _CURTAINS):
+                some = slice(start, min(start + _CURTAINS, rows.stop))
+                if curtains is not None:
+                    write_curtains(file, place[some], curtains.read(some), curtains.weights[some])
     return path
 
 
@@ -181,6 +186,8 @@ def _write_row(
         return
     resolved = variables["srr_time_resolved"]
     hour = back[step]
+    if len(hour) and hour.min() < 0:
+        raise JacobianError("an observation feels fluxes of hours after it: the jacobian is damaged, make it again")
     recent = hour < HOURS_BACK
     bins = np.bincount(cell[recent] * HOURS_BACK + hour[recent], values[recent], ny * nx * HOURS_BACK)
     resolved[place] = bins.reshape(ny, nx, HOURS_BACK)
