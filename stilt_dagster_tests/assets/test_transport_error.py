@@ -22,6 +22,7 @@ from stilt_dagster.science.observations.transport_error import sample_transport_
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster_tests.assets.test_runs import Bench, failure
+from stilt_dagster_tests.science.formats import hold_what_is_declared
 
 WINDS = {"siguverr": 1.0, "tluverr": 120.0, "zcoruverr": 600.0, "horcoruverr": 40.0}
 SHORT = {"n_hours": -1, "numpar": 100}
@@ -92,6 +93,7 @@ def test_errors_follow_fluxes_and_winds_and_change_no_footprint(bench: Bench, tm
     assert errors.shape == (3,)
     assert (errors[:2] > 0).all()
     own = jacobian(bench, scene)
+    hold_what_is_declared(Path(bench.store.root) / "jacobian" / f"{scene.id}.nc", "jacobian")
     assert own["transport_error_covered"].tolist() == [1, 1, 1]
     np.testing.assert_allclose(errors_of(bench, scene_of(bench, "twice", replace=True)), 2 * errors, rtol=1e-12)
 
