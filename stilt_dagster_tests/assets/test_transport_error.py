@@ -16,6 +16,7 @@ from stilt_dagster import read_particles
 from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import Reason, SimulationFailed
+from stilt_dagster.science.footprints.rstilt_files import export_scene
 from stilt_dagster.science.meteorology.files import Window
 from stilt_dagster.science.observations.flux_field import open_flux
 from stilt_dagster.science.observations.transport_error import sample_transport_error
@@ -129,6 +130,9 @@ def test_a_receptor_whose_error_run_fails_is_failed_and_tried_again(
     monkeypatch.setattr(Hysplit, "run", run)
     assert bench.run("simulate", scene).success
     assert (errors_of(bench, scene)[:2] > 0).all()
+    stored = StoredScene.load(bench.store, scene.id, TransportEngine().open().version)
+    assert export_scene(scene, stored.batches, stored.trajectories, stored.footprints, tmp_path / "out") == 3
+    assert len(list((tmp_path / "out/particles").glob("*_error.parquet"))) == 3
     folder = Path(bench.store.root) / "trajectories" / scene.id
     for part in folder.rglob("part-*.parquet"):  # receptors that were kept, too, have both runs
         own, perturbed = read_particles(part), read_particles(part, error=True)
