@@ -22,6 +22,7 @@ from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.footprints.row_estimate import row_estimator
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.particle_files import positions
 from stilt_dagster.science.transport.trajectories import first_particles, particle_rows, simulate_shards
@@ -76,6 +77,7 @@ def trajectories(
                 scratch,
                 workers=transport_engine.n_workers,
                 rerun=config.rerun is Rerun.all,
+                estimator=row_estimator(scene.spec),
                 report_progress=report_progress,
             )
         context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.trajectories))

@@ -79,7 +79,8 @@ def print_plan(plan: Plan) -> None:
     console = output()
     console.print(f"[bold]{plan.scene}[/]: {plan.planned.receptors} receptors", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    columns = [("planned", plan.planned)] + ([] if plan.actual is None else [("actual", plan.actual)])
+    some = (("planned", plan.planned), ("at most", plan.at_most), ("actual", plan.actual))
+    columns = [(name, figures) for name, figures in some if figures is not None]
     table.add_column("")
     for name, _ in columns:
         table.add_column(name, justify="right")

@@ -20,7 +20,7 @@ from stilt_dagster.science.costs.prices import (
     parse_prices,
     price_of,
 )
-from stilt_dagster.science.costs.spent import Spent, calibrate
+from stilt_dagster.science.costs.spent import Spent, as_simulated, calibrate
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import meteorology_key
@@ -112,7 +112,12 @@ def plan_scene(store: Store, scene: Scene, concurrency: Concurrency, aggregate: 
         read, kept = _bytes_read(aggregate), _size(aggregate)
     calibration = Calibration(cpu=1.0 if known is None else known.cpu, inside=found.inside)
     why = "" if known is None else f"CPU of scene {known.scene} on {known.machine}"
-    return Plan(scene.id, _planned(store, scene, concurrency, calibration, read, kept), calibrated=why)
+    planned = _planned(store, scene, concurrency, calibration, read, kept)
+    most = None
+    if scene.transport.precision is not None:
+        limit = scene.model_copy(update={"transport": scene.transport.at_most})
+        most = _planned(store, limit, concurrency, calibration, read, kept)
+    return Plan(scene.id, planned, calibrated=why, at_most=most)
 
 
 def plan_stored(scene: StoredScene, concurrency: Concurrency, status: Status | None = None) -> Plan:
@@ -145,7 +150,8 @@ def plan_stored(scene: StoredScene, concurrency: Concurrency, status: Status | N
     measured = calibrate(scene.spec, spent)
     if measured is not None:
         read, kept = _bytes_read(aggregate), _size(aggregate)
-        planned = _planned(scene.store, scene.spec, concurrency, measured, read, kept)
+        spec = as_simulated(scene.spec, spent)
+        planned = _planned(scene.store, spec, concurrency, measured, read, kept)
         plan = replace(plan, planned=planned, calibrated="its own first parts")
     return replace(plan, actual=actual_figures(scene, spent, concurrency))
 
@@ -173,6 +179,9 @@ def actual_figures(scene: StoredScene, spent: Spent, concurrency: Concurrency, j
     cpu, transport = spent.cpu_seconds, scene.spec.transport
     if cpu is not None and jacobian is not None:
         cpu += predict(scene.spec).scene_cpu_seconds  # of processes that no file tells of
+    released = float(spent.receptors * transport.released)
+    if transport.precision is not None:
+        released += spent.particles - spent.receptors * transport.numpar
     usage = Usage(
         cpu_hours=(cpu or 0.0) / 3600,
         meteorology_read=read or 0,
@@ -184,7 +193,7 @@ def actual_figures(scene: StoredScene, spent: Spent, concurrency: Concurrency, j
     )
     return Figures(
         receptors=spent.receptors,
-        particle_hours=spent.receptors * transport.released * abs(transport.n_hours),
+        particle_hours=round(released * abs(transport.n_hours)),
         cpu_hours=None if cpu is None else round(cpu / 3600, 6),
         pods=None if concurrency.in_pods else 1,
         wall_hours=None if spent.seconds is None else round(spent.seconds / 3600, 6),

@@ -10,7 +10,8 @@ product               its hash covers
 ===================== ================================================================================================
 receptors             ids, which hold time and position; of a retrieval also what was observed, which the table holds
 meteorology_aggregate settings, receptors, grid, hours: what decides the crop; then its checksum, as archives change
-trajectories          that checksum, the engine's binary, transport settings, receptor ids
+trajectories          that checksum, the engine's binary, transport settings, receptor ids; of scenes with precision
+                      also what decides how many particles there are: the grid's edges, and weights
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
 background            trajectories, its settings, weights; the grid where particles are sampled at its edge, or leave it
 jacobian              footprints, its format, what was observed, settings of background and transport error
@@ -30,6 +31,9 @@ from stilt_dagster.science.validation import digest
 
 #: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
 GRIDDING_VERSION = 1
+
+#: Raised when the number of particles that a precision takes would come out otherwise.
+_ROW_ESTIMATE = 1
 
 #: Raised when backgrounds of the same particles would come out otherwise.
 _BACKGROUND = "background/1"
@@ -86,12 +90,23 @@ def trajectories_version(scene: Scene, meteorology: str, engine: str) -> str:
     engine : str
         Version of the transport engine.
     """
-    return digest([meteorology, engine, scene.transport.identity, releases_version(scene)])
+    return digest([meteorology, engine, _transport(scene), releases_version(scene)])
 
 
 def simulation_key(scene: Scene, meteorology: str, engine: str) -> str:
     """Return the hash of what makes every simulation of a scene, its receptor aside."""
-    return digest([meteorology, engine, scene.transport.identity])
+    return digest([meteorology, engine, _transport(scene)])
+
+
+def _transport(scene: Scene) -> dict[str, Any]:
+    """Return what of a scene makes the particles of a receptor."""
+    identity = scene.transport.identity
+    if scene.transport.precision is not None:
+        grid = scene.footprint.grid
+        identity["row"] = [_ROW_ESTIMATE, grid.extent, grid.projection, scene.weighting.model_dump()]
+        if scene.has_columns:
+            identity["row"].append(scene.soundings.digests()["kernels"])
+    return identity
 
 
 def batch_key(simulation: str, ids: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def registration(scene: Scene, source: str, plan: Plan) -> dg.AssetObservation:
     cost = plan.planned.cost
     load = Load(
         receptors=len(scene.receptor_list),
-        numpar=scene.transport.released,
+        numpar=scene.transport.at_most.released,
         hours=abs(scene.transport.n_hours),
         cpu_seconds=round(scene.predicted_cpu, 1),
         cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,

@@ -34,7 +34,7 @@ def require_within(plan: Plan, budget: Budget | None, what: str) -> None:
     """
     if budget is None:
         return
-    planned, excess = plan.planned, []
+    planned, excess = plan.limit, []
     if budget.cpu_hours is not None and (planned.cpu_hours or 0.0) > budget.cpu_hours:
         excess.append(f"{planned.cpu_hours:.3g} CPU-hours of at most {budget.cpu_hours:g} (cpu_hours)")
     if budget.cost is not None and planned.cost.amount > budget.cost:
@@ -44,7 +44,7 @@ def require_within(plan: Plan, budget: Budget | None, what: str) -> None:
     if excess:
         raise BudgetError(
             f"{what} exceeds its budget: it is planned to take {', '.join(excess)}: raise the budget, or use fewer "
-            "receptors, particles (numpar) or hours (n_hours)"
+            "receptors, particles (numpar, max_numpar) or hours (n_hours)"
         )
 
 

@@ -107,7 +107,9 @@ class Plan:
     scene : str
         The scene; of several what they are called together.
     planned : Figures
-        Before it runs.
+        Before it runs; with ``precision`` that of receptors with ``numpar`` particles, until the first parts say more.
+    at_most : Figures or None
+        With ``precision`` that of receptors with all the particles they may have.
     actual : Figures or None
         What it has taken so far; None before it runs.
     calibrated : str
@@ -118,10 +120,18 @@ class Plan:
     planned: Figures
     actual: Figures | None = None
     calibrated: str = ""
+    at_most: Figures | None = None
+
+    @property
+    def limit(self) -> Figures:
+        """The most it will take, as far as can be told."""
+        return self.planned if self.at_most is None else self.at_most
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, see docs/how-to/costs.md."""
         data = {"scene": self.scene, **self.planned.to_dict(), "calibrated": self.calibrated}
+        if self.at_most is not None:
+            data["at_most"] = self.at_most.to_dict()
         return data if self.actual is None else {**data, "actual": self.actual.to_dict()}
 
     @classmethod
@@ -143,6 +153,7 @@ class Plan:
             _sum([plan.planned for plan in plans], concurrency),
             _sum(actual, concurrency) if actual else None,
             plans[0].calibrated if len({plan.calibrated for plan in plans}) == 1 else "",
+            _sum([plan.limit for plan in plans], concurrency) if any(plan.at_most for plan in plans) else None,
         )
 
 

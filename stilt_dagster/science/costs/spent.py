@@ -59,6 +59,11 @@ class Spent:
         """Bytes of footprints."""
         return sum(footprints.size for _, footprints in self.parts if footprints is not None)
 
+    @property
+    def particles(self) -> float:
+        """Particles of these receptors that moved, without error runs."""
+        return sum(p.escapes.particles for p, footprints in self.parts if footprints is not None and p.escapes)
+
     def _files(self) -> Iterable[PartSummary]:
         return (part for pair in self.parts for part in pair if part is not None)
 
@@ -79,17 +84,11 @@ def calibrate(scene: Scene, spent: Spent, *, first: bool = True) -> Calibration 
     first : bool
         Take those that were done first, so that the plan stays what it is while the others are made; else all.
     """
-    pairs = [
-        (particles, footprints)
-        for particles, footprints in spent.parts
-        if footprints is not None and footprints.effort and particles.effort and particles.counts.get("ok")
-    ]
-    pairs.sort(key=lambda pair: (pair[1].effort.ended if pair[1].effort else 0.0, pair[0].key))
-    if first:
-        pairs = _first(pairs, len(scene.receptor_list))
+    pairs = _telling(scene, spent, first)
     n = sum(_receptors(particles) for particles, _ in pairs)
     if n == 0:
         return None
+    scene = as_simulated(scene, spent, first=first)
     transport = scene.transport
     most = n * transport.released * abs(transport.n_hours) * 60
     inside = min(1.0, sum(particles.rows for particles, _ in pairs) / most) or 1.0
@@ -106,6 +105,31 @@ def calibrate(scene: Scene, spent: Spent, *, first: bool = True) -> Calibration 
         layers=max(grids - bare.footprints, 0.0) / (expected.footprints - bare.footprints),
         inside=inside,
     )
+
+
+def as_simulated(scene: Scene, spent: Spent, *, first: bool = True) -> Scene:
+    """Return a scene with ``precision`` as one of as many particles a receptor as parts of it have in the mean.
+
+    Others are returned as they are, and so are those without a part that tells.
+    """
+    pairs = _telling(scene, spent, first)
+    ok = sum(particles.counts["ok"] for particles, _ in pairs)
+    if scene.transport.precision is None or not ok:
+        return scene
+    mean = sum(particles.escapes.particles for particles, _ in pairs if particles.escapes) / ok
+    known = {"numpar": max(round(mean), 1), "precision": None, "max_numpar": None}
+    return scene.model_copy(update={"transport": scene.transport.model_copy(update=known)})
+
+
+def _telling(scene: Scene, spent: Spent, first: bool) -> list[tuple[PartSummary, PartSummary]]:
+    """Return the parts a calibration is of, in the order they were done."""
+    pairs = [
+        (particles, footprints)
+        for particles, footprints in spent.parts
+        if footprints is not None and footprints.effort and particles.effort and particles.counts.get("ok")
+    ]
+    pairs.sort(key=lambda pair: (pair[1].effort.ended if pair[1].effort else 0.0, pair[0].key))
+    return _first(pairs, len(scene.receptor_list)) if first else pairs
 
 
 def _first(pairs: Sequence[tuple[PartSummary, PartSummary]], receptors: int) -> list[tuple[PartSummary, PartSummary]]:

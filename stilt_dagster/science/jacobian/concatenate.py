@@ -148,9 +148,7 @@ def _write_entries(
             stop = min(start + _BLOCK, n)
             columns: NDArray[np.int64] = file.variables["indices"][start:stop].astype(np.int64)
             if columns.min() < 0 or columns.max() >= header.n_columns:
-                raise JacobianError(
-                    f"{header.name} is damaged: entries lie in columns beyond its {header.n_columns}: make it again"
-                )
+                raise header.columns_beyond()
             indices[at + start : at + stop] = place[columns // cells] * cells + columns % cells
             data[at + start : at + stop] = file.variables["data"][start:stop]
         at += n

@@ -120,6 +120,12 @@ class JacobianFile:
         if _state(os.fstat(descriptor)) != self.state:
             raise JacobianError(f"{self.name} was written anew since it was opened: open it again")
 
+    def columns_beyond(self) -> JacobianError:
+        """Return the error of entries in columns there are not, which are met when entries are read."""
+        return JacobianError(
+            f"{self.name} is damaged: entries lie in columns beyond its {self.n_columns}: make it again"
+        )
+
     @cached_property
     def observations(self) -> pd.DataFrame:
         """Its rows, by ``obs_id``: scene, time (UTC), longitude, latitude, status, row_sum, and what else there is."""
@@ -248,7 +254,7 @@ def _cells(file: h5py.File, names: tuple[str, str], name: str) -> GridCells:
             raise JacobianError(f"{name} is damaged: cells of its {axis} axis do not join: make it again")
         edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
     hidden = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_FillValue")
-    crs = {k: _text(v) if isinstance(v, (str, bytes)) else v for k, v in file["crs"].attrs.items() if k not in hidden}
+    crs = {k: _plain(v) for k, v in file["crs"].attrs.items() if k not in hidden}
     y_edges, x_edges = edges
     area = file["cell_area"]
     if area.shape != (len(y_edges) - 1, len(x_edges) - 1):
@@ -269,7 +275,12 @@ def _row_variables(file: h5py.File, n: int) -> Iterator[tuple[str, NDArray[Any]]
             yield name, variable.asstr(errors="replace")[:] if text else variable[:]
 
 
+def _plain(value: Any) -> Any:
+    """Return an attribute as a number, a text or a list of them."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.item() if value.size == 1 else value.tolist()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def _text(value: Any) -> str:
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.ravel()[0]
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return str(_plain(value))

@@ -166,18 +166,20 @@ def redistributed_weights(weights: Floats, numbers: NDArray[Any]) -> Floats:
     Parameters
     ----------
     weights : ndarray
-        Of all particles, shape ``(numpar,)``.
+        Of all particles of an ensemble, shape ``(numpar,)``.
     numbers : ndarray of int
-        Numbers of those that have a row, from 1.
+        Numbers of those that have a row, from 1; those of further ensembles go on, and share the weights.
 
     Returns
     -------
     ndarray
         Shape of *numbers*, with the sum of *weights*.
     """
-    some: Floats = weights[np.asarray(numbers) - 1]
+    place = np.asarray(numbers) - 1
+    some: Floats = weights[place % len(weights)]
     total = float(some.sum())
-    return some * (float(weights.sum()) / total) if len(some) < len(weights) and total != 0 else some
+    complete = len(some) == len(weights) and bool((place < len(weights)).all())
+    return some if complete or total == 0 else some * (float(weights.sum()) / total)
 
 
 def particle_weights(scene: Scene, receptor: Receptor) -> NDArray[np.float64] | None:

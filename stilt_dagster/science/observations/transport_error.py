@@ -29,8 +29,8 @@ from stilt_dagster.science.transport.trajectories import read_part, removing_dam
 
 Floats = NDArray[np.float64]
 
-#: Particles of a level of a column at least, and most levels: a variance of fewer is mostly noise.
-_PARTICLES_OF_A_LEVEL, _MAX_LEVELS = 50, 20
+#: Height of a column's levels, X-STILT's, m; and particles of one at least: a variance of fewer is mostly chance.
+_LEVEL, _PARTICLES_OF_A_LEVEL = 100.0, 10
 
 #: Parts read and worked on at a time: each holds the particles of some receptors, twice.
 _THREADS = 2
@@ -58,56 +58,32 @@ def added_variance(own: Floats, perturbed: Floats) -> float:
     return float(np.var(perturbed, ddof=1) - np.var(own, ddof=1))
 
 
-def column_error(own: Floats, added: Floats, weights: Floats, heights: Floats, length: float) -> float:
-    """Return the transport error of a column of levels.
+def column_error(added: Floats, weights: Floats, heights: Floats, length: float) -> float:
+    """Return the transport error of a column of levels; a point is a column of one.
 
-    ``sqrt(sum_n sum_m w_n w_m sd_n sd_m exp(-|h_n - h_m| / L))``, X-STILT's ``cal.var.cov.r``, where ``sd_n^2`` is what
-    errors add to the variance of level n by the regression of :func:`regressed_variance`.
+    ``sqrt(sum_n sum_m w_n w_m sd_n sd_m exp(-|h_n - h_m| / L))`` with ``sd_n = sqrt(max(added_n, 0))``: X-STILT's
+    ``cal.var.cov.r``, and the last step of its ``cal.trans.err.r``, by which a level where chance has the variance fall
+    counts nothing.
 
     Parameters
     ----------
-    own, added : ndarray, shape (levels,)
-        Variance of the signals without errors, and what errors add to it, ppm2.
+    added : ndarray, shape (levels,)
+        What errors add to the variance of each level's signals, ppm2; NaN counts as nothing.
     weights : ndarray, shape (levels,)
         What each level counts in the column.
     heights : ndarray, shape (levels,)
         Middle of each, m.
     length : float
-        Over which errors of levels are alike, m.
+        Height over which errors of levels are alike, m.
 
     Returns
     -------
     float
         ppm.
     """
-    weighted = weights * np.sqrt(regressed_variance(own, added))
+    weighted = weights * np.sqrt(np.maximum(np.nan_to_num(added), 0.0))
     alike = np.exp(-np.abs(heights[:, None] - heights[None, :]) / length)
     return float(np.sqrt(max(float(weighted @ alike @ weighted), 0.0)))
-
-
-def regressed_variance(own: Floats, added: Floats) -> Floats:
-    """Return what errors add to the variance of each level, without chance: X-STILT's ``scale.dvar.r``.
-
-    The variances with errors are regressed on those without, over the levels to which errors add something, with
-    weights ``1 / var_perturbed``; the line then stands for all levels: ``max(a var + b - var, 0)``. Where fewer than
-    three levels tell a line, what is added to each counts as it is, and nothing where it is negative.
-
-    Parameters
-    ----------
-    own, added : ndarray, shape (levels,)
-        ppm2; NaN counts as nothing.
-
-    Returns
-    -------
-    ndarray, shape (levels,)
-        ppm2, 0 or more.
-    """
-    known = np.isfinite(own) & np.isfinite(added) & (added > 0)
-    if len(np.unique(own[known])) < 3:
-        return np.where(known, added, 0.0)
-    perturbed = own[known] + added[known]
-    slope, offset = np.polyfit(own[known], perturbed, 1, w=1 / np.sqrt(perturbed))
-    return np.asarray(np.maximum(np.nan_to_num(slope * own + offset - own), 0.0))
 
 
 def sample_transport_error(
@@ -183,11 +159,10 @@ def _error_of(
     numpar = scene.transport.numpar
     n_levels = levels_of(receptor, numpar)
     level, level_of_other = (levels_of_particles(n, numpar, n_levels) for n in (numbers, others))
-    pairs = [(signals[level == k], with_errors[level_of_other == k]) for k in range(n_levels)]
+    added = [added_variance(signals[level == k], with_errors[level_of_other == k]) for k in range(n_levels)]
     bottom, top = min(receptor.heights), max(receptor.heights)
     error = column_error(
-        np.array([np.var(s, ddof=1) if len(s) > 1 else np.nan for s, _ in pairs]),
-        np.array([added_variance(*pair) for pair in pairs]),
+        np.array(added),
         _level_weights(scene, receptor, n_levels),
         bottom + (np.arange(n_levels) + 0.5) * (top - bottom) / n_levels,
         scene.transport_error.vertical_correlation,
@@ -197,7 +172,8 @@ def _error_of(
 
 def levels_of(receptor: Receptor, numpar: int) -> int:
     """Return into how many levels of height a receptor's particles are divided: a point is one."""
-    return 1 if len(receptor.heights) == 1 else int(np.clip(numpar // _PARTICLES_OF_A_LEVEL, 1, _MAX_LEVELS))
+    depth = max(receptor.heights) - min(receptor.heights)
+    return max(1, min(round(depth / _LEVEL), numpar // _PARTICLES_OF_A_LEVEL))
 
 
 def levels_of_particles(numbers: NDArray[np.integer], numpar: int, n_levels: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The parts of a spec that say what is observed: soundings of a retrieval, what particles count, the background."""
+"""The parts of a spec that say what is observed: soundings, what particles count, background, transport error."""
 
 from __future__ import annotations
 
@@ -196,3 +196,22 @@ class Background(Spec):
         if self.uri is None and self.boundary is None:
             raise ValueError("needs a field (uri and variable), or a boundary, or both")
         return self
+
+
+class FluxSource(Spec):
+    """A field of surface fluxes."""
+
+    uri: Place = Field(description="NetCDF with latitude, longitude, and time if it changes: a path or a URL.")
+    variable: str = Field(max_length=200, description="The variable of it that holds fluxes.")
+    units: Literal["umol m-2 s-1", "mol m-2 s-1", "nmol m-2 s-1"] | None = Field(
+        None, description="By default what the variable says."
+    )
+
+
+class TransportError(Spec):
+    """Whose signal the error of transport is told of; it needs errors of winds or mixing in ``transport``."""
+
+    flux: FluxSource = Field(description="Surface fluxes, such as the prior of the inversion.")
+    vertical_correlation: float = Field(
+        356.0, gt=0, description="Of a column: height over which errors of levels are alike, m; X-STILT's by default."
+    )

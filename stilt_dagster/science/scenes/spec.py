@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.scenes.observation_settings import Background, Weighting
+from stilt_dagster.science.scenes.observation_settings import Background, TransportError, Weighting
 from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_receptors, make_receptor
 from stilt_dagster.science.scenes.settings import (
     Budget,
@@ -29,7 +29,6 @@ from stilt_dagster.science.scenes.settings import (
     ReceptorPoint,
     ReceptorSource,
     StoredReceptors,
-    TransportError,
     parse_time,
 )
 from stilt_dagster.science.scenes.transport_settings import VARSIWANT, TransportSettings

@@ -8,7 +8,14 @@ import zlib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from stilt_dagster.science.pystilt import HysplitConfig
 from stilt_dagster.science.scenes.receptors import Receptor
@@ -56,6 +63,14 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         description="``receptor`` (from the receptor's id), an integer for all receptors, or ``none`` (HYSPLIT's own).",
     )
     kmsl: Literal[0, 1] = Field(0, description="Heights are above ground (0) or above sea level (1).")
+    precision: float | None = Field(
+        None, gt=0, le=1, description="Relative Monte-Carlo error of a row at which no more particles are released."
+    )
+    max_numpar: int | None = Field(
+        None,
+        le=1_000_000,
+        description="Most particles of a receptor; with ``precision``, and twice ``numpar`` or more.",
+    )
     timeout: float = Field(3600.0, gt=0, description="Seconds one simulation may take. It changes no particle.")
     varsiwant: list[str] = Field(
         default_factory=lambda: list(VARSIWANT), description="Particle variables HYSPLIT writes."
@@ -139,6 +154,28 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
             raise ValueError(f"siguverr must be at most {MAX_WIND_ERROR:g} m/s (got {self.siguverr})")
         return self
 
+    @model_validator(mode="after")
+    def _validate_precision(self) -> Self:
+        if (self.precision is None) != (self.max_numpar is None):
+            raise ValueError("precision and max_numpar go together, such as precision: 0.1, max_numpar: 4000")
+        if self.max_numpar is not None and self.max_numpar < 2 * self.numpar:
+            raise ValueError(
+                f"max_numpar must be at least twice numpar, which is {self.numpar} (got {self.max_numpar}): particles "
+                "come numpar at a time"
+            )
+        if self.precision is not None and self.seed == "none":
+            raise ValueError("precision needs seeds, so that ensembles differ: set seed: receptor, or an integer")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what older specs do not have, so that hashes of theirs stay what they were."""
+        fields: dict[str, Any] = handler(self)
+        for name in ("precision", "max_numpar"):
+            if getattr(self, name) is None:
+                fields.pop(name, None)
+        return fields
+
     @property
     def identity(self) -> dict[str, Any]:
         """What of the settings makes the particles."""
@@ -159,13 +196,35 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
 
     @property
     def released(self) -> int:
-        """Particles released a receptor, in all its runs."""
+        """Particles released a receptor, in all its runs; with ``precision`` at least."""
         return int(self.numpar) * self.runs
 
     @property
+    def max_ensembles(self) -> int:
+        """Most ensembles of ``numpar`` particles a receptor has in its own run."""
+        return 1 if self.max_numpar is None else int(self.max_numpar // self.numpar)
+
+    @property
+    def at_most(self) -> Self:
+        """The settings of a scene whose receptors all have the most particles they may have."""
+        most = {"numpar": self.max_ensembles * self.numpar, "precision": None, "max_numpar": None}
+        settings: Self = self.model_copy(update=most)
+        return settings
+
+    @property
     def predicted_cpu(self) -> float:
-        """CPU seconds one receptor's simulation is expected to take, its error run included."""
-        return float(CPU_PER_START * self.runs + CPU_PER_PARTICLE_HOUR * self.released * abs(self.n_hours))
+        """CPU seconds one receptor's simulation is expected to take, its error run included.
+
+        With ``precision`` the geometric mean of the least and the most.
+        """
+        ensembles = self.runs - 1 + self.max_ensembles**0.5
+        return float(ensembles * (CPU_PER_START + CPU_PER_PARTICLE_HOUR * self.numpar * abs(self.n_hours)))
+
+    def ensemble(self, receptor: Receptor, number: int) -> Self:
+        """Return the settings of an ensemble of a receptor: the first has its seed, others each one made of that."""
+        own = {"seed": seed_for(f"ensemble {number} of {self._seed(receptor)}")} if number else {}
+        settings: Self = self.model_copy(update=own)
+        return settings
 
     @property
     def unperturbed(self) -> Self:
@@ -186,7 +245,7 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
 
     def for_receptor(self, receptor: Receptor, exe_dir: Path | None) -> HysplitConfig:
         """Return the settings pystilt writes for one receptor's run."""
-        values = self.model_dump(exclude={"seed", "kmsl", "timeout", *_NOT_OF_A_SCENE})
+        values = self.model_dump(exclude={"seed", "kmsl", "precision", "max_numpar", "timeout", *_NOT_OF_A_SCENE})
         # R STILT's maxpar; pystilt would add particles for the second end of a slanted column.
         values["maxpar"] = self.maxpar or self.numpar
         return HysplitConfig(**values, seed=self._seed(receptor), exe_dir=exe_dir)

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -20,9 +19,8 @@ from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.effort import EffortMeter
-from stilt_dagster.science.transport.escapes import escaped_reach
-from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, of_run, to_table
-from stilt_dagster.science.transport.particles import Particles
+from stilt_dagster.science.transport.ensembles import Engine, RowEstimator, run_ensembles
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, of_run
 
 #: How often a receptor is tried whose failure may not repeat itself.
 ATTEMPTS = 2
@@ -31,20 +29,21 @@ ATTEMPTS = 2
 Result = tuple[Outcome, pa.Table | None, pa.Table | None]
 
 
-class Engine(Protocol):
-    """What simulates a receptor; :class:`~stilt_dagster.science.transport.hysplit.Hysplit` is one."""
-
-    def run(self, receptor: Receptor, settings: TransportSettings, meteorology: Meteorology) -> Particles:
-        """Release particles at a receptor and follow them."""
-
-    def stop(self) -> None:
-        """End runs under way."""
-
-
 def simulate(
-    receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine
+    receptor: Receptor,
+    settings: TransportSettings,
+    meteorology: Meteorology,
+    engine: Engine,
+    estimator: RowEstimator | None = None,
 ) -> tuple[Outcome, pa.Table | None]:
     """Simulate one receptor, trying again what may go better the second time.
+
+    Parameters
+    ----------
+    receptor, settings, meteorology, engine
+        As of :func:`~stilt_dagster.science.transport.ensembles.run_ensembles`.
+    estimator : callable, optional
+        Of a scene with ``precision`` what tells how well rows are known.
 
     Returns
     -------
@@ -53,17 +52,16 @@ def simulate(
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            particles = engine.run(receptor, settings, meteorology)
-            hours, escaped = particles.coverage(settings.n_hours)
+            done = run_ensembles(receptor, settings, meteorology, engine, estimator and estimator(receptor))
             outcome = Outcome(
                 receptor.id,
                 attempts=attempt,
-                n_particles=particles.n_particles,
-                hours_covered=round(hours, 3),
-                escaped_fraction=round(escaped, 6),
-                escaped_reach=round(escaped_reach(particles, settings.n_hours), 2) if escaped else 0.0,
+                n_particles=done.n_particles,
+                hours_covered=round(done.hours_covered, 3),
+                escaped_fraction=round(done.escaped_fraction, 6),
+                escaped_reach=round(done.escaped_reach, 2),
             )
-            return outcome, to_table(receptor.id, particles)
+            return outcome, done.table
         except SimulationFailed as failure:
             outcome = Outcome(receptor.id, "failed", failure.reason, str(failure), failure.log, attempt)
             if failure.reason not in TRANSIENT:
@@ -71,13 +69,19 @@ def simulate(
     return outcome, None
 
 
-def simulate_runs(receptor: Receptor, settings: TransportSettings, meteorology: Meteorology, engine: Engine) -> Result:
+def simulate_runs(
+    receptor: Receptor,
+    settings: TransportSettings,
+    meteorology: Meteorology,
+    engine: Engine,
+    estimator: RowEstimator | None = None,
+) -> Result:
     """Simulate one receptor, and where the settings have errors of winds or mixing once more with these.
 
     As R STILT's ``simulation_step.r``, whose ``particle`` never has errors, and whose ``particle_error`` does (Lin and
-    Gerbig 2005, doi:10.1029/2004GL021127). A receptor fails with either run.
+    Gerbig 2005, doi:10.1029/2004GL021127). A receptor fails with either run. The error run is one ensemble.
     """
-    outcome, table = simulate(receptor, settings.unperturbed, meteorology, engine)
+    outcome, table = simulate(receptor, settings.unperturbed, meteorology, engine, estimator)
     if table is None or not settings.has_error_run:
         return outcome, table, None
     ended, error_table = simulate(receptor, settings.perturbed(receptor), meteorology, engine)
@@ -246,6 +250,7 @@ def simulate_shards(
     *,
     workers: int,
     rerun: bool = False,
+    estimator: RowEstimator | None = None,
     report_progress: Progress = lambda done, total: None,
 ) -> Report:
     """Simulate what of some shards is missing, failed, or was made with other inputs.
@@ -268,6 +273,8 @@ def simulate_shards(
         Simulations at a time.
     rerun : bool
         Do everything again.
+    estimator : callable, optional
+        Of a scene with ``precision`` what tells how well rows are known.
     report_progress : callable
         Told of receptors done and in all.
 
@@ -279,7 +286,7 @@ def simulate_shards(
     report = Report()
 
     def run(receptor: Receptor) -> Result:
-        return simulate_runs(receptor, settings, meteorology, engine)
+        return simulate_runs(receptor, settings, meteorology, engine, estimator)
 
     def find(batch: Batch) -> PartSummary | ParticleFile | None:
         folder = folder_of(batch.shard)

@@ -16,54 +16,58 @@ from hypothesis.extra import numpy as hnp
 
 from stilt_dagster.science.errors import FluxError
 from stilt_dagster.science.observations.flux_field import FluxField, open_flux
-from stilt_dagster.science.observations.transport_error import added_variance, column_error, regressed_variance
-from stilt_dagster.science.scenes.settings import FluxSource
+from stilt_dagster.science.observations.transport_error import (
+    added_variance,
+    column_error,
+    levels_of,
+    levels_of_particles,
+)
+from stilt_dagster.science.scenes.observation_settings import FluxSource
+from stilt_dagster.science.scenes.receptors import make_receptor
 
 NOW = pd.Timestamp("2023-07-15T09:20")
 EARLIER = NOW - pd.Timedelta(hours=2)
 
-variances = st.integers(1, 12).flatmap(
+columns = st.integers(1, 12).flatmap(
     lambda n: st.tuples(
-        hnp.arrays(float, n, elements=st.floats(1e-3, 1e3)),
-        hnp.arrays(float, n, elements=st.floats(-1e3, 1e3)),
-        hnp.arrays(float, n, elements=st.floats(-1, 1)),
+        hnp.arrays(float, n, elements=st.floats(-1e3, 1e3)), hnp.arrays(float, n, elements=st.floats(-1, 1))
     )
 )
 
 
-@given(variances, st.floats(10, 1e4))
+@given(columns, st.floats(10, 1e4))
 def test_errors_grow_as_fluxes_do_and_nothing_added_is_no_error(
-    levels: tuple[np.ndarray, np.ndarray, np.ndarray], length: float
+    levels: tuple[np.ndarray, np.ndarray], length: float
 ) -> None:
-    own, added, weights = levels
-    added = np.maximum(added, -own)  # a variance with errors is none below zero
-    heights = 100.0 * np.arange(len(own))
-    error = column_error(own, added, weights, heights, length)
+    added, weights = levels
+    heights = 100.0 * np.arange(len(added))
+    error = column_error(added, weights, heights, length)
     assert np.isfinite(error)
-    assert error >= 0
-    assert (regressed_variance(own, added) >= 0).all()
     # Twice the flux is four times the variance, of all levels.
-    assert column_error(4 * own, 4 * added, weights, heights, length) == pytest.approx(2 * error, rel=1e-6, abs=1e-9)
-    assert column_error(own, 0 * own, weights, heights, length) == 0
-    assert column_error(own, -own, weights, heights, length) == 0
+    assert column_error(4 * added, weights, heights, length) == pytest.approx(2 * error, rel=1e-9, abs=1e-12)
+    assert column_error(np.minimum(added, 0), weights, heights, length) == 0
+    assert column_error(np.full(len(added), np.nan), weights, heights, length) == 0
 
 
-@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=2), st.floats(0.01, 100))
-def test_levels_that_are_alike_add_and_others_add_in_squares(added: list[float], own: float) -> None:
-    """Of one or two levels no line is told: each has its own difference."""
-    sd, n = np.sqrt(added), len(added)
-    weights, heights = np.full(n, 1 / n), 1000.0 * np.arange(n)
-    levels = (np.full(n, own), np.array(added), weights, heights)
-    assert column_error(*levels, 1e12) == pytest.approx((weights * sd).sum())
-    assert column_error(*levels, 1e-3) == pytest.approx(np.sqrt(((weights * sd) ** 2).sum()))
-    assert column_error(*levels, 356) <= column_error(*levels, 712) + 1e-12
+@given(columns)
+def test_levels_that_are_alike_add_and_others_add_in_squares(levels: tuple[np.ndarray, np.ndarray]) -> None:
+    added, weights = levels[0], np.abs(levels[1])
+    sd, heights = np.sqrt(np.maximum(added, 0)), 1000.0 * np.arange(len(added))
+    alike, apart = (weights * sd).sum(), np.sqrt(((weights * sd) ** 2).sum())
+    assert column_error(added, weights, heights, 1e12) == pytest.approx(alike)
+    assert column_error(added, weights, heights, 1e-3) == pytest.approx(apart)
+    assert apart * (1 - 1e-9) <= column_error(added, weights, heights, 356) <= alike * (1 + 1e-9)
 
 
-def test_levels_on_a_line_keep_what_was_added() -> None:
-    own = np.linspace(1, 5, 8)
-    np.testing.assert_allclose(regressed_variance(own, 0.5 * own + 0.1), 0.5 * own + 0.1)
-    one_by_chance = np.where(np.arange(8) == 3, -0.4, 0.5 * own + 0.1)
-    np.testing.assert_allclose(regressed_variance(own, one_by_chance), 0.5 * own + 0.1)
+@given(st.integers(1, 2000), st.integers(2, 6000))
+def test_levels_hold_all_particles_and_enough_of_each(numpar: int, top: int) -> None:
+    column, point = (make_receptor(NOW.to_pydatetime(), -112, 40, height) for height in ([0, top], 5))
+    n = levels_of(column, numpar)
+    held = np.bincount(levels_of_particles(np.arange(1, numpar + 1), numpar, n))
+    assert len(held) == n
+    assert held.sum() == numpar
+    assert n == 1 or held.min() >= 10
+    assert levels_of(point, numpar) == 1
 
 
 def uniform(value: float = 2.0) -> FluxField:

@@ -325,7 +325,7 @@ class Jacobian(Conversions):
                 f"a vector of {size} {axis} is needed, or several as columns, and not an array of {array.shape}; "
                 "flux_vector makes one of fluxes on a map"
             )
-        return np.ascontiguousarray(array.reshape(size, -1))
+        return np.ascontiguousarray(array[:, None] if array.ndim == 1 else array)
 
     def _with_rows(self, places: NDArray[np.int64]) -> Jacobian:
         new = np.full(len(self.obs), -1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import scipy.sparse
     import xarray as xr
 
-#: Share of a cell that rounding may leave uncovered.
+#: Share of a cell that is rounding.
 _COVERED = 1e-9
 
 
@@ -34,7 +34,7 @@ def interval_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
     """
     import scipy.sparse
 
-    n = len(fine) - 1
+    n, coarse = len(fine) - 1, _snapped(coarse, fine)
     # Both sets of edges cut the line into pieces; each piece lies in one interval of each set, or in none.
     cuts = np.unique(np.concatenate([fine, coarse]))
     of_fine = np.searchsorted(fine, cuts[:-1], side="right") - 1
@@ -42,6 +42,13 @@ def interval_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
     inside = (of_fine >= 0) & (of_fine < n) & (of_coarse >= 0) & (of_coarse < len(coarse) - 1)
     shares = np.diff(cuts)[inside] / np.diff(fine)[of_fine[inside]]
     return scipy.sparse.csr_matrix((shares, (of_fine[inside], of_coarse[inside])), shape=(n, len(coarse) - 1))
+
+
+def _snapped(coarse: Floats, fine: Floats) -> Floats:
+    """Return edges; those that differ from a fine one by rounding are that one, and cut no sliver off its cell."""
+    above = np.clip(np.searchsorted(fine, coarse), 1, len(fine) - 1)
+    near = np.where(coarse - fine[above - 1] < fine[above] - coarse, fine[above - 1], fine[above])
+    return np.where(np.abs(near - coarse) <= _COVERED * np.diff(fine).min(), near, coarse)
 
 
 def latitude_shares(fine: Floats, coarse: Floats) -> scipy.sparse.csr_matrix:
@@ -103,12 +110,12 @@ def coarsen_by_factor(cells: GridCells, factor: int | tuple[int, int]) -> tuple[
 
     Where a side is no multiple of its factor, the last blocks have fewer cells.
     """
-    fy, fx = (factor, factor) if isinstance(factor, (int, np.integer)) else factor
-    if min(fy, fx) < 1 or int(fy) != fy or int(fx) != fx:
-        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two (got {factor!r})")
+    steps = np.broadcast_to(factor, 2) if np.size(factor) in (1, 2) else np.zeros(2)
+    if steps.dtype.kind not in "iu" or steps.min() < 1:
+        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r})")
     edges = [
         np.unique(np.append(axis[::step], axis[-1]))
-        for axis, step in ((cells.y_edges, int(fy)), (cells.x_edges, int(fx)))
+        for axis, step in zip((cells.y_edges, cells.x_edges), steps.tolist(), strict=True)
     ]
     return coarsen_to_edges(cells, edges[0], edges[1])
 
@@ -201,7 +208,10 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
 
     if isinstance(cells, Regions):
         raise JacobianError("columns are regions, which lie in no box: select the region before coarsening")
-    west, south, east, north = (float(v) for v in region)
+    try:
+        west, south, east, north = (float(v) for v in region)
+    except (TypeError, ValueError):
+        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r})") from None
     y = np.flatnonzero((cells.y >= south) & (cells.y <= north))
     if cells.is_longlat:
         from_west = (cells.x - west) % 360

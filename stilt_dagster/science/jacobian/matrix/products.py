@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.matrix import kernels
 from stilt_dagster.science.jacobian.matrix.column_map import Floats
 from stilt_dagster.science.jacobian.matrix.entries import read_entries
@@ -187,7 +186,7 @@ def _remapped(piece: Piece, rows: NDArray[np.int64]) -> scipy.sparse.csr_matrix:
         return scipy.sparse.csr_matrix((len(rows), piece.columns.n_columns))
     joined = np.concatenate([columns[k] for k in back]).astype(np.int64), np.concatenate([data[k] for k in back])
     if joined[0].min() < 0 or joined[0].max() >= piece.file.n_columns:
-        raise _damaged(piece.file)
+        raise piece.file.columns_beyond()
     indptr = np.concatenate([[0], np.cumsum(sizes)])
     rows_of_file = scipy.sparse.csr_matrix((joined[1], joined[0], indptr), shape=(len(rows), piece.file.n_columns))
     return piece.columns.remap(rows_of_file)
@@ -240,13 +239,7 @@ def _run(loops: Loops, block: Block, columns: NDArray[Any], data: NDArray[Any], 
     else:
         inside = loops[1](start, stop, columns, data, one, other)
     if not inside:
-        raise _damaged(block.file)
-
-
-def _damaged(file: JacobianFile) -> JacobianError:
-    return JacobianError(
-        f"{file.name} is damaged: it has entries in columns beyond its {file.n_columns}: make it again"
-    )
+        raise block.file.columns_beyond()
 
 
 def _some_vectors(window: Window, k: int, copies: int) -> Iterator[slice]:

@@ -1,7 +1,8 @@
 """Read files of footprints with OpenGHG and openghg_inversions, in an environment that has them.
 
-``python read_with_openghg.py DIRECTORY`` prints as JSON, of each species' folder, the sum of ``fp_x_flux``, mol mol-1,
-and what the boundary adds where its mole fraction is 1 everywhere.
+``python read_with_openghg.py DIRECTORY`` prints as JSON, of each species' folder, mol mol-1: the sum of ``fp_x_flux``,
+what the boundary adds where its mole fraction is 1 everywhere, and, as an inversion is prepared, the observations and
+the sum of ``H`` over regions, one a cell.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from openghg.dataobjects import ObsData
 from openghg.retrieve import get_bc
 from openghg.standardise import standardise_bc, standardise_flux, standardise_footprint
 from openghg.util import create_config
+from openghg_inversions.basis.basis_functions import BasisFunctions
+from openghg_inversions.inversion_data import prepare_rhime_inputs_from_xarray
 from openghg_inversions.inversion_data.getters import get_flux_data, get_footprint_data
 from openghg_inversions.inversion_data.scenario import merged_scenario_data
 
@@ -85,7 +88,20 @@ def read(folder: Path) -> dict[str, list[float]]:
         platform="satellite",
         max_level=17,
     )
+    basis = xr.DataArray(
+        np.arange(1, flux["flux"][0].size + 1).reshape(flux["flux"].shape[1:]), dims=("lat", "lon"), coords=axes
+    )
+    site = xr.open_dataset(folder / "observations.nc")
+    site["fp_x_flux"] = merged["fp_x_flux"].assign_attrs(units="mol/mol")
+    prepared = prepare_rhime_inputs_from_xarray(
+        {"UTAH": site},
+        basis_functions=BasisFunctions.from_flat_basis(
+            basis, flux["flux"][0].drop_vars("time"), operator_kwargs={"state_dim": "region"}
+        ),
+    )
     return {
+        "prepared": prepared.inv_inputs["H"].sum("region").values.tolist(),
+        "observed": prepared.inv_inputs["mf"].values.tolist(),
         "enhancement": merged["fp_x_flux"].sum(["lat", "lon"]).values.tolist(),
         "boundary": (merged["bc_mod"] / BOUNDARY[species]).values.tolist(),
     }

@@ -140,7 +140,7 @@ def test_times_become_unique_and_stay_in_order(values: list[int]) -> None:
 
 @pytest.mark.openghg
 def test_openghg_inversions_makes_the_products_of_the_matrix(tmp_path: Path) -> None:
-    """Files go through OpenGHG's object store and openghg_inversions' getters: its ``fp_x_flux`` sums to H x."""
+    """Through OpenGHG's object store and openghg_inversions' getters to its prepared inputs: sums of these are H x."""
     if not PYTHON.exists():
         pytest.skip("`make test-openghg` makes the environment of OpenGHG")
     matrix = small()
@@ -172,5 +172,8 @@ def test_openghg_inversions_makes_the_products_of_the_matrix(tmp_path: Path) -> 
     found = json.loads(done.stdout.splitlines()[-1])
     for species, (enhancement, weights, order) in expected.items():
         np.testing.assert_allclose(found[species]["enhancement"], enhancement, rtol=1e-6)
+        np.testing.assert_allclose(found[species]["prepared"], enhancement, rtol=1e-6)
+        observed = (matrix.obs["value"] - matrix.obs["prior_term"]).to_numpy()[order] * 1e-6
+        np.testing.assert_allclose(found[species]["observed"], observed, rtol=1e-12)
         known = order != 4
         np.testing.assert_allclose(np.array(found[species]["boundary"])[known], weights[known], rtol=1e-5)
