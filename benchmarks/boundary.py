@@ -82,7 +82,7 @@ def boundary(receptors: int, path: Path) -> str:
         for receptor in scene.receptor_ids:
             cells = np.unique(rng.integers(0, size, 500)).astype(np.int32)
             shares = rng.dirichlet(np.ones(len(cells))).astype(np.float32)
-            row = {"hbc_weight": 1.0, "boundary_cell": cells, "boundary_share": shares}
+            row = {"hbc_weight": 1.0, "hbc_inside": 0.0, "boundary_cell": cells, "boundary_share": shares}
             yield pa.Table.from_pylist([{"receptor": receptor, **row}], schema=schema)
 
     write_background(tables(), "key", path / "background.parquet")

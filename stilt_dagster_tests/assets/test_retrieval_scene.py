@@ -143,6 +143,7 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
     h = scipy.sparse.csr_matrix((cells.share, cells.cell, cells.indptr), shape=cells.attrs["shape"])
     np.testing.assert_allclose(np.asarray(h.sum(axis=1)).ravel(), 1, atol=1e-6)
     matrix = open_jacobian(path)
+    assert matrix.obs["hbc_inside"].tolist() == [0, 0]
     state = matrix.boundary().sum("boundary_height")
     assert state.obs_id.to_numpy().tolist() == made["obs_id"].to_numpy().tolist()
     np.testing.assert_allclose(state.sel(side="west"), made["hbc_weight"], rtol=1e-6)
