@@ -11,13 +11,13 @@ import h5netcdf
 import numpy as np
 import pytest
 import xarray as xr
+from stilt_dagster.science.footprints.rstilt_files import export_scene
 
 from stilt_dagster import read_particles
 from stilt_dagster.operations.log import prepare_run
 from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import Reason, SimulationFailed
-from stilt_dagster.science.footprints.rstilt_files import export_scene
 from stilt_dagster.science.meteorology.files import Window
 from stilt_dagster.science.observations.flux_field import open_flux
 from stilt_dagster.science.observations.transport_error import sample_transport_error
