@@ -18,7 +18,7 @@ from stilt_dagster.science.jacobian.boundary.curtains import Curtains
 from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
-from stilt_dagster_tests.science.formats import hold_what_is_declared
+from stilt_dagster_tests.science.formats import hold_what_is_declared, pass_the_cf_checker
 from stilt_dagster_tests.science.report.pages import read_page
 
 SCENE = "slc-20230715-o29801"
@@ -162,6 +162,7 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
             assert made["lat"].to_numpy()[found.sum(axis=(0, 1)) > 0].min() > 40.3
 
     hold_what_is_declared(path, "jacobian")
+    pass_the_cf_checker(path, "1.9")
     project.cli("jacobian", "concat", SCENE, "-o", "all.nc")
     copy = project.path / "all.nc"
     xr.testing.assert_identical(xr.load_dataset(copy, group="boundary"), cells)
