@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from stilt_dagster.resources.folders import Directory
 from stilt_dagster.science.batches import plan_batches
-from stilt_dagster.science.footprints.cf_files import write_footprints
-from stilt_dagster.science.footprints.chosen import sum_footprints
+from stilt_dagster.science.footprints.exports.cf_files import write_footprints
+from stilt_dagster.science.footprints.exports.chosen import sum_footprints
+from stilt_dagster.science.footprints.exports.raster_files import write_geotiff
 from stilt_dagster.science.footprints.footprint_files import FootprintWriter
 from stilt_dagster.science.footprints.gridding import Footprint, Layer
-from stilt_dagster.science.footprints.raster_files import write_geotiff
 from stilt_dagster.science.jacobian.boundary.writing import write_boundary
 from stilt_dagster.science.observations.background_files import BOUNDARY_COLUMNS, BackgroundFile, write_background
 from stilt_dagster.science.observations.boundary import Box
@@ -82,7 +82,7 @@ def boundary(receptors: int, path: Path) -> str:
         for receptor in scene.receptor_ids:
             cells = np.unique(rng.integers(0, size, 500)).astype(np.int32)
             shares = rng.dirichlet(np.ones(len(cells))).astype(np.float32)
-            row = {"hbc_weight": 1.0, "boundary_cell": cells, "boundary_share": shares}
+            row = {"hbc_weight": 1.0, "hbc_inside": 0.0, "boundary_cell": cells, "boundary_share": shares}
             yield pa.Table.from_pylist([{"receptor": receptor, **row}], schema=schema)
 
     write_background(tables(), "key", path / "background.parquet")

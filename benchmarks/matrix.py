@@ -3,6 +3,7 @@
     python -m benchmarks.matrix                       100 scenes of 1,000 rows and 1,000,000 columns, 0.4 % dense
     python -m benchmarks.matrix --scenes 10           a tenth of them
     python -m benchmarks.matrix --scenes 10 --bucket  from an object store on loopback, too
+    python -m benchmarks.matrix --layouts FILE        a jacobian's entries as they are, and in compressed chunks
 
 3.2 GB are written to TMPDIR and removed. Entries of a row are in patches, as plumes are: an ellipse of cells in each of
 25 hours. Times are medians of repeats in which everything takes its turn, so that whatever else the machine does meets
@@ -142,6 +143,33 @@ def child(what: str, places: list[str], repeats: int) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
+def layouts(path: Path, scratch: Path, repeats: int) -> None:
+    """Print what the entries of a jacobian take as they are and compressed: bytes, and CPU to write and to read."""
+    with h5py.File(path) as file:
+        entries = {name: file[name][:] for name in ("indices", "data")}
+    count = len(entries["data"])
+    chunks = (min(1 << 17, count),)
+    for title, how in (
+        ("as they are", {}),
+        ("gzip 1, shuffled", {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}),
+    ):
+        written, read = [], []
+        for _ in range(repeats):
+            begin = time.process_time()
+            with h5py.File(scratch / "entries.h5", "w") as file:
+                for name, values in entries.items():
+                    file.create_dataset(name, data=values, **how)
+            written.append(time.process_time() - begin)
+            begin = time.process_time()
+            with h5py.File(scratch / "entries.h5") as file:
+                for name in entries:
+                    file[name][:]
+            read.append(time.process_time() - begin)
+        size = (scratch / "entries.h5").stat().st_size
+        write, read_ns = (1e9 * statistics.median(times) / count for times in (written, read))
+        print(f"{title:<20} {size / count:.2f} bytes an entry; CPU to write {write:.1f} ns, to read {read_ns:.1f} ns")
+
+
 @contextmanager
 def bucket(files: list[Path]) -> Iterator[list[str]]:
     """Put files into an object store on loopback; give their URLs."""
@@ -165,6 +193,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=0.004)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bucket", action="store_true")
+    parser.add_argument("--layouts", type=Path, metavar="FILE")
     parser.add_argument("--only", choices=("stream", "compare"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -172,6 +201,9 @@ def main() -> None:
         print(json.dumps(run(json.load(sys.stdin), options.repeats)))
         return
     with tempfile.TemporaryDirectory(prefix="matrix-") as scratch:
+        if options.layouts:
+            layouts(options.layouts, Path(scratch), options.repeats)
+            return
         files = write_scenes(Path(scratch), options.scenes, options.rows, options.density)
         size = sum(path.stat().st_size for path in files)
         print(f"{options.scenes} scenes x {options.rows} rows x {HOURS * SIDE * SIDE} columns, {size / 1e9:.2f} GB")

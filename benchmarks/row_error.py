@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.footprints.gridding import calculate_footprint
-from stilt_dagster.science.footprints.row_error import particles_at_first_end, row_sum_error
-from stilt_dagster.science.footprints.row_estimate import row_estimator, within
+from stilt_dagster.science.footprints.row_error import particles_at_first_end, row_estimator, row_sum_error, within
 from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster.science.scenes.loading import parse_scene
 from stilt_dagster.science.scenes.receptors import Receptor, make_receptor

@@ -64,18 +64,23 @@ def background(
             metadata={
                 "dagster/row_count": len(scene.spec.receptor_list),
                 "stilt/receptors": len(scene.spec.receptor_list),
-                **_of_field(columns),
+                **_found(columns),
             },
         )
 
 
-def _of_field(columns: dict[str, Any]) -> dict[str, int | float | None]:
-    """Return what is told of a sampled field; nothing where there is none."""
-    if "background" not in columns:
-        return {}
-    values = columns["background"]
-    return {
-        "stilt/receptors_with_background": int(np.isfinite(values).sum()),
-        "stilt/background_mean": float(np.nanmean(values)) if np.isfinite(values).any() else None,
-        "stilt/background_least_sampled": float(columns["background_sampled"].min()),
-    }
+def _found(columns: dict[str, Any]) -> dict[str, int | float | None]:
+    """Return what is told of a sampled field and of a boundary."""
+    told: dict[str, int | float | None] = {}
+    if "background" in columns:
+        told["stilt/receptors_with_background"] = int(np.isfinite(columns["background"]).sum())
+        told["stilt/background_mean"] = _mean(columns["background"])
+        told["stilt/background_least_sampled"] = float(columns["background_sampled"].min())
+    if "hbc_inside" in columns:
+        told["stilt/boundary_inside"] = _mean(columns["hbc_inside"])
+    return told
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Return the mean of what is known."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None

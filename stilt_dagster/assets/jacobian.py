@@ -1,6 +1,7 @@
 """``jacobian``: a scene's footprints as one sparse matrix over hours of UTC."""
 
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -54,7 +55,8 @@ def jacobian(
         if background is not None and background.key != scene.versions.background:
             raise IncompleteError(f"background of scene {scene.id} is of other trajectories: materialize it first")
         errors = _transport_error(scene, meteorology_archive, scratch)
-        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
+        with nullcontext() if background is None else closing(background):
+            report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
         title = f"{scene.id}: coverage, sum over {len(receptors)} observations"

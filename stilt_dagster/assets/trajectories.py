@@ -22,7 +22,7 @@ from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.footprints.row_estimate import row_estimator
+from stilt_dagster.science.footprints.row_error import row_estimator
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.particle_files import positions
 from stilt_dagster.science.transport.trajectories import first_particles, particle_rows, simulate_shards

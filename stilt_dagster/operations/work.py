@@ -14,7 +14,7 @@ from stilt_dagster.resources.stored_scene import StoredScene, aggregate_files
 from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprints import grid_shards
-from stilt_dagster.science.footprints.row_estimate import row_estimator
+from stilt_dagster.science.footprints.row_error import row_estimator
 from stilt_dagster.science.outcomes import Report
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.hysplit import Hysplit

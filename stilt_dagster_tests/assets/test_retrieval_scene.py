@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
+from stilt_dagster import open_jacobian
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.jacobian.boundary.curtains import Curtains
 from stilt_dagster.science.jacobian.concatenate import concatenate
@@ -141,6 +142,12 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
     assert (west > 0.15).all()
     h = scipy.sparse.csr_matrix((cells.share, cells.cell, cells.indptr), shape=cells.attrs["shape"])
     np.testing.assert_allclose(np.asarray(h.sum(axis=1)).ravel(), 1, atol=1e-6)
+    matrix = open_jacobian(path)
+    assert matrix.obs["hbc_inside"].tolist() == [0, 0]
+    state = matrix.boundary().sum("boundary_height")
+    assert state.obs_id.to_numpy().tolist() == made["obs_id"].to_numpy().tolist()
+    np.testing.assert_allclose(state.sel(side="west"), made["hbc_weight"], rtol=1e-6)
+    np.testing.assert_array_equal(matrix.select(rows=[1, 0]).boundary()[::-1], matrix.boundary())
     with h5netcdf.File(path, "r") as file:
         curtains = Curtains(file)
         assert curtains.heights.tolist() == [250, 750, 2000]

@@ -11,6 +11,7 @@ import h5netcdf
 import numpy as np
 import pytest
 import xarray as xr
+from stilt_dagster.science.footprints.rstilt_files import export_scene
 
 from stilt_dagster import read_particles
 from stilt_dagster.resources.configurable import TransportEngine
@@ -22,6 +23,7 @@ from stilt_dagster.science.observations.transport_error import sample_transport_
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster_tests.assets.test_runs import Bench, failure
+from stilt_dagster_tests.science.formats import hold_what_is_declared
 
 WINDS = {"siguverr": 1.0, "tluverr": 120.0, "zcoruverr": 600.0, "horcoruverr": 40.0}
 SHORT = {"n_hours": -1, "numpar": 100}
@@ -92,6 +94,7 @@ def test_errors_follow_fluxes_and_winds_and_change_no_footprint(bench: Bench, tm
     assert errors.shape == (3,)
     assert (errors[:2] > 0).all()
     own = jacobian(bench, scene)
+    hold_what_is_declared(Path(bench.store.root) / "jacobian" / f"{scene.id}.nc", "jacobian")
     assert own["transport_error_covered"].tolist() == [1, 1, 1]
     np.testing.assert_allclose(errors_of(bench, scene_of(bench, "twice", replace=True)), 2 * errors, rtol=1e-12)
 
@@ -127,6 +130,9 @@ def test_a_receptor_whose_error_run_fails_is_failed_and_tried_again(
     monkeypatch.setattr(Hysplit, "run", run)
     assert bench.run("simulate", scene).success
     assert (errors_of(bench, scene)[:2] > 0).all()
+    stored = StoredScene.load(bench.store, scene.id, TransportEngine().open().version)
+    assert export_scene(scene, stored.batches, stored.trajectories, stored.footprints, tmp_path / "out") == 3
+    assert len(list((tmp_path / "out/particles").glob("*_error.parquet"))) == 3
     folder = Path(bench.store.root) / "trajectories" / scene.id
     for part in folder.rglob("part-*.parquet"):  # receptors that were kept, too, have both runs
         own, perturbed = read_particles(part), read_particles(part, error=True)

@@ -25,8 +25,9 @@ from stilt_dagster.retrievals import read_granule
 from stilt_dagster.science.errors import SceneError, UserError
 from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster.science.observations.background import open_field
+from stilt_dagster.science.observations.flux_field import open_flux
 from stilt_dagster.science.scenes.loading import parse_scene
-from stilt_dagster.science.scenes.observation_settings import Background
+from stilt_dagster.science.scenes.observation_settings import Background, FluxSource
 from stilt_dagster.science.scenes.receptors import MAX_RECEPTORS
 from stilt_dagster.science.scenes.spec import SCENE_ID
 from stilt_dagster.science.validation import parse_yaml
@@ -232,7 +233,7 @@ THEFTS = [external_link, external_storage, virtual_dataset]
 
 
 @pytest.mark.parametrize("steal", THEFTS)
-@pytest.mark.parametrize("read", ["granule", "background", "jacobian"])
+@pytest.mark.parametrize("read", ["granule", "background", "fluxes", "jacobian"])
 def test_no_file_shows_what_is_in_another(tmp_path: Path, steal: Callable[[Path, Path], None], read: str) -> None:
     """The libraries would: a token or a password of this process could come out as a column of a result."""
     path = tmp_path / "file.nc"
@@ -245,6 +246,7 @@ def test_no_file_shows_what_is_in_another(tmp_path: Path, steal: Callable[[Path,
     readers = {
         "granule": lambda: read_granule(path, "netcdf", mapping=TABLE),
         "background": lambda: open_field(path, Background(uri="file.nc", variable="value"), now, now),
+        "fluxes": lambda: open_flux(path, FluxSource(uri="file.nc", variable="value"), now, now),
         "jacobian": lambda: concatenate([path, path], tmp_path / "all.nc"),
     }
     with pytest.raises(UserError, match=r"file.nc is not read: 'value' (is|has)"):

@@ -20,6 +20,8 @@ _SHOWN = {
     "python jacobian": [
         "stilt_dagster.science.jacobian.matrix.jacobian.Jacobian",
         "stilt_dagster.science.jacobian.concatenate.concatenate",
+        "stilt_dagster.science.jacobian.boundary.curtains.Curtains",
+        "stilt_dagster.science.observations.boundary.Box",
     ],
     "python codes": [
         "stilt_dagster.science.jacobian.adapters.conversions.Conversions",

@@ -84,6 +84,7 @@ KEYS: dict[str, Key] = {
     "stilt/sha256": Key("checksum of the aggregate"),
     "stilt/receptors_with_background": Key("receptors whose particles end inside the field", "1"),
     "stilt/background_mean": Key("mean over these", "ppm"),
+    "stilt/boundary_inside": Key("share of particles' weight that never left the grid, mean over receptors", "1"),
     "stilt/background_least_sampled": Key("least share of a receptor's particles inside the field", "1"),
     "stilt/warnings": Key("what the report says a person should look at", "1"),
     "stilt/scenes": Key("scenes of a campaign", "1"),

@@ -9,7 +9,7 @@ from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import IncompleteError, JacobianError
-from stilt_dagster.science.footprints.rstilt_files import export_scene
+from stilt_dagster.science.footprints.exports.rstilt_files import export_scene
 from stilt_dagster.science.jacobian.concatenate import concatenate
 
 

@@ -9,8 +9,8 @@ from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.footprints.chosen import require_receptors, sum_footprints
-from stilt_dagster.science.footprints.raster_files import require_rasterio, write_geotiff
+from stilt_dagster.science.footprints.exports.chosen import require_receptors, sum_footprints
+from stilt_dagster.science.footprints.exports.raster_files import require_rasterio, write_geotiff
 
 
 def export_footprints(store: Store, scene: StoredScene, receptors: Sequence[str], output: Path) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def export_footprints(store: Store, scene: StoredScene, receptors: Sequence[str]
     IncompleteError
         If footprints are not done.
     """
-    from stilt_dagster.science.footprints.cf_files import write_footprints
+    from stilt_dagster.science.footprints.exports.cf_files import write_footprints
 
     _require_begun(scene)
     chosen = require_receptors(scene.spec, receptors)

@@ -102,6 +102,7 @@ JACOBIAN = (
         _BOUNDARY,
     ),
     Variable("hbc_weight", "f8", "what the particles stand for of the column", "1", ("obs",), _BOUNDARY),
+    Variable("hbc_inside", "f8", "hbc of inside, all heights", "1", ("obs",), _BOUNDARY),
     Variable("side_name", "string", f"one of {', '.join(SIDES)}", "", ("side",), _BOUNDARY),
     Variable("boundary_height", "f8", "middle of the bin of height", "m", ("boundary_height",), _BOUNDARY),
     Variable("boundary_height_bnds", "f8", "edges of the bin of height", "", ("boundary_height", "bnds"), _BOUNDARY),

@@ -64,6 +64,7 @@ BACKGROUND = (
     Variable("background_sd", "double", "standard deviation over particles", "ppm", (), _FIELD),
     Variable("background_sampled", "double", "share of particles that ended inside the field", "1", (), _FIELD),
     Variable("hbc_weight", "double", "what the particles stand for of the column", "1", (), _BOUNDARY),
+    Variable("hbc_inside", "double", "share of their weight that never left the grid's box", "1", (), _BOUNDARY),
     Variable("boundary_cell", "list<int32>", "cells of the boundary that particles left by", "", (), _BOUNDARY),
     Variable("boundary_share", "list<float>", "share of their weight that left by each", "1", (), _BOUNDARY),
 )

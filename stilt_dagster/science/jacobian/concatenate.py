@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.footprints.footprint_files import TEXT
-from stilt_dagster.science.jacobian.boundary.joining import concatenate_boundaries, require_one_boundary
+from stilt_dagster.science.jacobian.boundary.joining import bins_of, concatenate_boundaries, require_one_boundary
 from stilt_dagster.science.jacobian.compatibility import first_rows, require_one_grid
 from stilt_dagster.science.jacobian.jacobian_files import create_entries, create_file
 from stilt_dagster.science.jacobian.reading import JacobianFile, read_jacobian_file
@@ -56,7 +56,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
     shape = (sum(len(f.ids) for f in known), len(steps) * known[0].cells.size)
     with ExitStack() as stack, writing(destination):
         files = [stack.enter_context(h5netcdf.File(path, "r")) for path in paths]
-        require_one_boundary(files, names)
+        require_one_boundary([bins_of(file) for file in files], names)
         require_space(destination, 12 * sum(int(f.indptr[-1]) for f in known) + 4000 * shape[0] + (1 << 20))
         with create_file(destination) as out:
             _write_rows(out, known, files)

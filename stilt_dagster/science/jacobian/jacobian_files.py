@@ -166,6 +166,7 @@ def write_background_columns(file: h5netcdf.File, background: pa.Table, ids: Seq
         ("background_sd", "standard deviation over particles", "ppm"),
         ("background_sampled", "share of particles that ended inside the field", "1"),
         ("hbc_weight", "what the particles stand for: background is hbc_weight * sum(hbc * boundary)", "1"),
+        ("hbc_inside", "share of the particles' weight that never left the grid's box", "1"),
     ):
         if name in background.column_names:
             variable = file.create_variable(name, ("obs",), "f8", data=background.column(name).to_numpy()[order])

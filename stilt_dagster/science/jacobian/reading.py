@@ -24,6 +24,9 @@ from stilt_dagster.science.versions import JACOBIAN_FORMAT
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Variables of a file by name.
+Variables = Mapping[str, h5py.Dataset]
+
 _HOURS = "hours since 1970-01-01 00:00:00"
 
 
@@ -170,19 +173,21 @@ def read_jacobian_file(source: Path | Ranges, name: str) -> JacobianFile:
             said = f"is a {form}" if form else "says no format"
             raise JacobianError(f"{name} {said}, and {JACOBIAN_FORMAT} is read: make it again with this version")
         _, y, x = _text(file.attrs["column_order"]).split()
-        indptr = file["indptr"][:].astype(np.int64)
+        # Each variable is opened once: it takes as long as reading one of a thousand rows.
+        variables = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset)}
+        indptr = variables["indptr"][:].astype(np.int64)
         found = JacobianFile(
             source,
             name,
             state,
-            _stored(file),
-            _time_steps(file, name),
-            _cells(file, (y, x), name),
+            _stored(variables),
+            _time_steps(variables, name),
+            _cells(variables, (y, x), name),
             indptr,
-            dict(_row_variables(file, len(indptr) - 1)),
+            dict(_row_variables(variables, len(indptr) - 1)),
             _text(file.attrs.get("scene", "")),
         )
-        _check_matrix(file, found)
+        _check_matrix(variables, found, tuple(int(n) for n in file.attrs["shape"]))
     return found
 
 
@@ -190,7 +195,7 @@ def _state(known: os.stat_result) -> tuple[int, int]:
     return known.st_size, known.st_mtime_ns
 
 
-def _stored(file: h5py.File) -> tuple[Stored, Stored] | None:
+def _stored(file: Variables) -> tuple[Stored, Stored] | None:
     """Return where entries lie, if they lie in the file as they are in memory."""
     found = []
     for name, kinds in (("indices", {"<i4": "<u4", "<i8": "<u8"}), ("data", {"<f4": "<f4"})):
@@ -211,7 +216,7 @@ def _readable(name: str) -> Iterator[None]:
         raise JacobianError(f"{name} is no whole jacobian ({error}): make it again, or name another file") from error
 
 
-def _check_matrix(file: h5py.File, found: JacobianFile) -> None:
+def _check_matrix(file: Variables, found: JacobianFile, shape: tuple[int, ...]) -> None:
     """Check that rows, columns and the number of entries agree."""
 
     def require(holds: bool, wrong: str) -> None:
@@ -219,7 +224,6 @@ def _check_matrix(file: h5py.File, found: JacobianFile) -> None:
             raise JacobianError(f"{found.name} is damaged: {wrong}: make it again")
 
     data, indices, indptr = file["data"], file["indices"], found.indptr
-    shape = tuple(int(n) for n in file.attrs["shape"])
     require(shape == (len(indptr) - 1, found.n_columns), f"its shape {shape} is not that of its rows and columns")
     require(data.ndim == 1 and data.shape == indices.shape, "data and indices are not as many")
     require(data.dtype.kind == "f" and indices.dtype.kind == "i", "data or indices are no numbers")
@@ -231,21 +235,23 @@ def _check_matrix(file: h5py.File, found: JacobianFile) -> None:
         raise JacobianError(f"{found.name} has entries in {units}, and {FOOT_UNITS} is read: convert it")
 
 
-def _time_steps(file: h5py.File, name: str) -> NDArray[np.int64]:
+def _time_steps(file: Variables, name: str) -> NDArray[np.int64]:
     """Return start and end of each time step of flux, hours since 1970."""
     if (units := _text(file["flux_time"].attrs["units"])) != _HOURS:
         raise JacobianError(f"{name} has flux_time in {units}, and {_HOURS} is read: convert it")
     values = file["flux_time_bnds"][:]
     bounds: NDArray[np.int64] = values.astype(np.int64)
     whole = len(bounds) > 0 and np.array_equal(bounds, values) and bool(np.all(bounds[:, 0] < bounds[:, 1]))
-    if not whole or not np.array_equal(bounds[1:, 0], bounds[:-1, 1]):
+    gaps = bounds[1:, 0] - bounds[:-1, 1]
+    hourly = bool(np.all(bounds[:, 1] - bounds[:, 0] == 1))
+    if not whole or np.any(gaps < 0) or (hourly and np.any(gaps)):
         raise JacobianError(
             f"{name} is damaged: its hours of flux are not whole and one after the other: make it again"
         )
     return bounds
 
 
-def _cells(file: h5py.File, names: tuple[str, str], name: str) -> GridCells:
+def _cells(file: Variables, names: tuple[str, str], name: str) -> GridCells:
     """Return the cells of a time step."""
     edges = []
     for axis in names:
@@ -265,10 +271,10 @@ def _cells(file: h5py.File, names: tuple[str, str], name: str) -> GridCells:
     return GridCells(*centres, y_edges, x_edges, names, crs, unit)
 
 
-def _row_variables(file: h5py.File, n: int) -> Iterator[tuple[str, NDArray[Any]]]:
+def _row_variables(file: Variables, n: int) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the variables that have one value an observation."""
     for name, variable in file.items():
-        if not isinstance(variable, h5py.Dataset) or variable.shape != (n,) or variable.is_scale:
+        if variable.shape != (n,) or variable.is_scale:
             continue
         if [scale.name for scale in variable.dims[0].values()] == ["/obs"]:
             text = h5py.check_string_dtype(variable.dtype) is not None

@@ -195,9 +195,10 @@ def sample_background(
         The receptors of a batch, a row each: ``receptor``. With a field ``background`` and ``background_sd``, ppm, the
         weighted mean over particles and their weighted standard deviation, times what the particles stand for of the
         column, and ``background_sampled``, the share of particles that ended inside the field; NaN for receptors that
-        failed. With a boundary ``hbc_weight``, what the particles stand for of the column, and ``boundary_cell`` and
-        ``boundary_share``, the cells of :class:`~stilt_dagster.science.observations.boundary.Box` that particles left
-        by and the share of their weight in each; NaN and empty for receptors that failed.
+        failed. With a boundary ``hbc_weight``, what the particles stand for of the column, ``hbc_inside``, the share of
+        it that never left the grid, and ``boundary_cell`` and ``boundary_share``, the cells of
+        :class:`~stilt_dagster.science.observations.boundary.Box` that particles left by and the share of their weight
+        in each; NaN and empty for receptors that failed.
 
     Raises
     ------
@@ -251,8 +252,10 @@ def _look_at(scene: Scene, receptor: Receptor, table: pa.Table, field: Field | N
     if box is not None and scene.background.boundary is not None:
         exits = box.exits(particle, lon, lat, _heights(table, scene.background.boundary.vertical))
         left = w * _decay(scene, age[exits.row])
-        shares = (float(left.sum()), *box.shares(box.cells(exits), left))
-        row |= dict(zip((f.name for f in BOUNDARY_COLUMNS), shares, strict=True))
+        cells, shares = box.shares(box.cells(exits), left)
+        inside = float(shares[cells >= box.offsets[-2]].sum(dtype=np.float64)) if len(cells) else np.nan
+        kept = (float(left.sum()), inside, cells, shares)
+        row |= dict(zip((f.name for f in BOUNDARY_COLUMNS), kept, strict=True))
     return row
 
 

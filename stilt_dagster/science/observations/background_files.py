@@ -13,9 +13,10 @@ from stilt_dagster.science.scratch import Source, writing
 #: Columns of a scene that names a field: ppm, ppm, and a share.
 FIELD_COLUMNS = tuple(pa.field(name, pa.float64()) for name in ("background", "background_sd", "background_sampled"))
 
-#: Columns of a scene that has a boundary: a weight, numbers of cells, shares.
+#: Columns of a scene that has a boundary: a weight, a share of it, numbers of cells, shares.
 BOUNDARY_COLUMNS = (
     pa.field("hbc_weight", pa.float64()),
+    pa.field("hbc_inside", pa.float64()),
     pa.field("boundary_cell", pa.list_(pa.int32())),
     pa.field("boundary_share", pa.list_(pa.float32())),
 )

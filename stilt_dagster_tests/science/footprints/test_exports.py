@@ -17,11 +17,11 @@ import xarray as xr
 from stilt_dagster.resources.folders import Directory
 from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster.science.errors import IncompleteError, SceneError
-from stilt_dagster.science.footprints.cf_files import write_footprints
-from stilt_dagster.science.footprints.chosen import require_receptors, sum_footprints
+from stilt_dagster.science.footprints.exports.cf_files import write_footprints
+from stilt_dagster.science.footprints.exports.chosen import require_receptors, sum_footprints
+from stilt_dagster.science.footprints.exports.raster_files import write_geotiff
 from stilt_dagster.science.footprints.footprint_files import FootprintWriter
 from stilt_dagster.science.footprints.gridding import Footprint, Layer
-from stilt_dagster.science.footprints.raster_files import write_geotiff
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.scenes.grid import Grid

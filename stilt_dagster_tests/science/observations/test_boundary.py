@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stilt_dagster.science.observations.boundary import SIDES, Box
 from stilt_dagster.science.scenes.grid import Grid
+from stilt_dagster_tests.conftest import SHARED
 
 #: A plain grid, one across the antimeridian, one around the Earth, a projected one; where receptors of each are.
 GRIDS = {
@@ -65,11 +67,9 @@ def test_every_particle_is_in_one_cell_and_shares_sum_to_one(made: tuple) -> Non
     assert not by_side[SIDES.index("top"), :-1].any(), "what leaves by the top is at the top"
 
 
-@given(walks)
-def test_a_particle_leaves_by_the_face_its_last_way_out_meets_first(made: tuple) -> None:
-    """A particle at a time, in the grid's coordinates from the last row inside on; the crossing lies on the face."""
-    box, (particle, lon, lat, height) = walk(*made)
-    grid = box.grid
+def look_at_each(box: Box, particle: np.ndarray, lon: np.ndarray, lat: np.ndarray, height: np.ndarray) -> None:
+    """A particle at a time, in the grid's coordinates from the last row inside on: the crossing lies on the face."""
+    grid, top = box.grid, box.heights[-1]
     exits = box.exits(particle, lon, lat, height)
     x, y = (lon % 360 if grid.wraps else lon), lat
     if not grid.is_longlat:
@@ -77,9 +77,7 @@ def test_a_particle_leaves_by_the_face_its_last_way_out_meets_first(made: tuple)
     x0, x1, y0, y1 = grid.x_edges[0], grid.x_edges[-1], grid.y_edges[0], grid.y_edges[-1]
     for k, number in enumerate(np.unique(particle)):
         rows = np.flatnonzero(particle == number)
-        inside = [
-            r for r in rows if y0 <= y[r] < y1 and height[r] < HEIGHTS[-1] and (grid.is_global or x0 <= x[r] < x1)
-        ]
+        inside = [r for r in rows if y0 <= y[r] < y1 and height[r] < top and (grid.is_global or x0 <= x[r] < x1)]
         side = SIDES[exits.side[k]]
         if not inside:
             assert side != "inside"
@@ -90,8 +88,8 @@ def test_a_particle_leaves_by_the_face_its_last_way_out_meets_first(made: tuple)
         else:
             assert exits.row[k] == inside[-1] + 1
             on = {"north": exits.y[k] - y1, "east": exits.x[k] - x1, "south": exits.y[k] - y0, "west": exits.x[k] - x0}
-            on["top"] = exits.height[k] - HEIGHTS[-1]
-            scale = 1e-9 * (1 + abs(x0) + abs(y0) + HEIGHTS[-1])
+            on["top"] = exits.height[k] - top
+            scale = 1e-9 * (1 + abs(x0) + abs(y0) + top)
             assert abs(on[side]) < scale
             # No face was passed on the way there.
             assert max(on["north"], -on["south"], on["top"]) < scale
@@ -99,6 +97,28 @@ def test_a_particle_leaves_by_the_face_its_last_way_out_meets_first(made: tuple)
                 assert max(on["east"], -on["west"]) < scale
             else:
                 assert side not in ("east", "west")
+
+
+@given(walks)
+def test_a_particle_leaves_by_the_face_its_last_way_out_meets_first(made: tuple) -> None:
+    box, particles = walk(*made)
+    look_at_each(box, *particles)
+
+
+def test_particles_of_real_winds_are_all_counted() -> None:
+    """R STILT's, of a column on HRRR: some leave by each of three sides, some stay."""
+    path = SHARED / "reference/rstilt/ref_column_k2_n1000/traj.parquet"
+    if not path.is_file():
+        pytest.skip("R STILT's particles of ../shared/reference are not here")
+    table = pd.read_parquet(path).sort_values(["indx", "time"], ascending=[True, False])
+    particles = tuple(table[name].to_numpy(np.float64) for name in ("indx", "long", "lati", "zagl"))
+    box = Box(Grid(-111.86, -111.65, 0.01, 40.7, 40.75, 0.01), (0.0, 250.0, 1000.0, 2900.0))
+    look_at_each(box, *particles)
+    exits = box.exits(*particles)
+    cells, shares = box.shares(box.cells(exits), np.ones(1000))
+    assert shares.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    assert [SIDES[side] for side in np.unique(exits.side)] == ["north", "east", "south", "inside"]
+    assert set(np.unique(box.by_side(cells) // box.n_heights)) == set(np.unique(exits.side))
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_levels_hold_all_particles_and_enough_of_each(numpar: int, top: int) -> 
     column, point = (make_receptor(NOW.to_pydatetime(), -112, 40, height) for height in ([0, top], 5))
     n = levels_of(column, numpar)
     held = np.bincount(levels_of_particles(np.arange(1, numpar + 1), numpar, n))
+    assert (np.bincount(levels_of_particles(np.arange(1, 3 * numpar + 1), numpar, n)) == 3 * held).all()
     assert len(held) == n
     assert held.sum() == numpar
     assert n == 1 or held.min() >= 10

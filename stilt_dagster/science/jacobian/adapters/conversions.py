@@ -52,6 +52,16 @@ class Conversions:
         curtains = curtains_of(self, self._pieces)
         return write_files(self, Path(directory), time_resolved=time_resolved, curtains=curtains)
 
+    def boundary(self: _WithFiles) -> xr.DataArray:
+        """Return what 1 ppm of each side and height of the scenes' grid adds to each observation.
+
+        See :func:`stilt_dagster.science.jacobian.boundary.sensitivity.boundary_sensitivity`. It is of the grid of the
+        files, whatever part of it the matrix has.
+        """
+        from stilt_dagster.science.jacobian.boundary.sensitivity import boundary_sensitivity
+
+        return boundary_sensitivity(self.obs, self._pieces)
+
     def to_imi(
         self: _WithFluxes,
         directory: Path | str,

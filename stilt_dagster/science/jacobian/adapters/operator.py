@@ -51,7 +51,7 @@ def require_finished(operator: Operator, code: str) -> None:
     if len(failed):
         raise JacobianError(
             f"{len(failed)} of {operator.shape[0]} observations failed (the first is {failed[0]}), and {code} takes no "
-            "unknown rows: use H.without_failed()"
+            "unknown rows: use H.without_failed(), or --without-failed"
         )
     if not operator.shape[0]:
         raise JacobianError(f"there are no observations to give to {code}")

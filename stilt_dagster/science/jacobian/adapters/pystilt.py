@@ -42,7 +42,7 @@ from stilt_dagster.science.pystilt import (
 )
 from stilt_dagster.science.scratch import whole, writing
 
-_NUMBER = r"(-?[\d.]+(?:e-?\d+)?)"
+_NUMBER = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)"
 _PLACE = re.compile(
     rf"\d{{12}}_{_NUMBER}_{_NUMBER}_(?:X{_NUMBER}-{_NUMBER}|{_NUMBER}(?:_to_{_NUMBER}_{_NUMBER}_{_NUMBER})?)"
 )
@@ -82,34 +82,35 @@ def write_footprints(operator: Operator, directory: Path, *, name: str = "stilt_
         )
     bounds = operator.flux_time_bounds
     integrated = len(bounds) == 1 and bounds[0, 1] - bounds[0, 0] != np.timedelta64(1, "h")
-    first = 0 if integrated else int(require_hours(operator, "PYSTILT")[0])
+    hours = np.zeros(1, np.int64) if integrated else require_hours(operator, "PYSTILT")
     config = _config(cells, time_integrate=integrated)
     settings = json.dumps(footprint_settings(config, None)).encode()
-    released = np.zeros(len(operator.obs), np.int64) if integrated else hours_since_1970(operator.obs["time"])
+    times = pd.DatetimeIndex(operator.obs["time"])
+    released = np.zeros(len(times), np.int64) if integrated else hours_since_1970(times)
     ny, nx = cells.shape
     paths = {}
     with writing(directory):
         for place, block in operator.iter_blocks():
             block.sum_duplicates()  # PYSTILT takes the last of entries of one cell
-            for k, (observation, row) in enumerate(operator.obs.iloc[place].iterrows()):
-                receptor = make_receptor(str(observation), pd.Timestamp(row["time"]))
+            for k, observation in enumerate(operator.obs.index[place].astype(str)):
+                receptor = make_receptor(observation, times[place.start + k])
                 entries = slice(int(block.indptr[k]), int(block.indptr[k + 1]))
                 step, cell = np.divmod(block.indices[entries].astype(np.int64), ny * nx)
-                hour = step + first - released[place.start + k]
+                hour = hours[step] - released[place.start + k]
                 table = _table(str(receptor.id), hour, cell, nx, block.data[entries])
                 empty = table.num_rows == 0
-                hours = [] if empty else list(range(int(hour.min()), int(hour.max()) + 1))
+                layers = [] if empty else list(range(int(hour.min()), int(hour.max()) + 1))
                 metadata = {
                     b"stilt:receptor": receptor.to_json().encode(),
                     b"stilt:name": name.encode(),
-                    b"stilt:hours": json.dumps(hours).encode(),
+                    b"stilt:hours": json.dumps(layers).encode(),
                     b"stilt:empty": b"true" if empty else b"false",
                     b"stilt:footprint": settings,
                 }
                 path = directory / f"date={receptor.time:%Y-%m-%d}" / f"{receptor.id}.parquet"
                 with whole(path) as part:
                     pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
-                paths[str(observation)] = path
+                paths[observation] = path
     return paths
 
 

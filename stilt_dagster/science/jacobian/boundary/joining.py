@@ -14,26 +14,29 @@ from stilt_dagster.science.jacobian.boundary.writing import make_entries
 from stilt_dagster.science.jacobian.row_spool import BLOCK
 from stilt_dagster.science.scratch import require_space
 
+#: What bins of height are above, as CF names it, and their edges, m.
+Bins = tuple[str, tuple[float, ...]]
 
-def require_one_boundary(files: Sequence[h5netcdf.File], names: Sequence[str]) -> None:
-    """Make sure that jacobians on one grid have the same cells of the boundary, or none has any.
+
+def bins_of(file: h5netcdf.File) -> Bins | None:
+    """Return a jacobian's bins of height; None if its scene keeps no boundary."""
+    if "boundary" not in file.groups:
+        return None
+    edges = file.variables["boundary_height_bnds"][:]
+    return str(file.variables["boundary_height"].attrs["standard_name"]), (*edges[:, 0].tolist(), float(edges[-1, 1]))
+
+
+def require_one_boundary(bins: Sequence[Bins | None], names: Sequence[str]) -> None:
+    """Make sure that jacobians on one grid have the same bins of height, or none has any.
 
     Raises
     ------
     JacobianError
         Naming one that differs from the first.
     """
-    for file, name in zip(files, names, strict=True):
-        if not _have_one(file, files[0]):
+    for some, name in zip(bins, names, strict=True):
+        if some != bins[0]:
             raise JacobianError(f"{name} and {names[0]} have different boundaries: give both one background.boundary")
-
-
-def _have_one(a: h5netcdf.File, b: h5netcdf.File) -> bool:
-    if "boundary" not in a.groups or "boundary" not in b.groups:
-        return "boundary" not in a.groups and "boundary" not in b.groups
-    standards = {str(f.variables["boundary_height"].attrs["standard_name"]) for f in (a, b)}
-    edges = (f.variables["boundary_height_bnds"][:] for f in (a, b))
-    return len(standards) == 1 and np.array_equal(*edges)
 
 
 def concatenate_boundaries(out: h5netcdf.File, path: Path, files: Sequence[h5netcdf.File]) -> None:

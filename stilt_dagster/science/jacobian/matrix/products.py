@@ -27,8 +27,11 @@ from stilt_dagster.science.part_pool import prefetch
 if TYPE_CHECKING:
     import scipy.sparse
 
-#: Entries of a block: 8 or 12 bytes each.
-_BLOCK = 1 << 20
+#: Entries of a block, 8 or 12 bytes each: what a thread has in memory at a time.
+_BLOCK = 1 << 21
+
+#: Threads at most: beyond some, memory is as busy as it can be.
+_THREADS = 16
 
 #: Entries between two rows that are read with them rather than apart.
 _GAP = 1 << 13
@@ -203,11 +206,11 @@ def _blocks_of_rows(
     file: JacobianFile, rows: NDArray[np.int64], places: NDArray[np.int64], shift: int
 ) -> Iterator[Block]:
     """Yield blocks of some rows of a file, ascending: those near each other together, up to a size."""
-    start, stop = file.indptr[rows], file.indptr[rows + 1]
+    start, stop = file.indptr[rows].tolist(), file.indptr[rows + 1].tolist()
     a = 0
     for b in range(1, len(rows) + 1):
         if b == len(rows) or start[b] - stop[b - 1] > _GAP or stop[b] - start[a] > _BLOCK:
-            yield Block(file, int(start[a]), int(stop[b - 1]), rows[a:b], places[a:b], shift)
+            yield Block(file, start[a], stop[b - 1], rows[a:b], places[a:b], shift)
             a = b
 
 
@@ -259,5 +262,6 @@ def _share(work: Callable[[Sequence[Block]], Any], blocks: Sequence[Block], work
 
 
 def _workers() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many threads multiply: as many as there are cores for this process, up to some."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _THREADS)

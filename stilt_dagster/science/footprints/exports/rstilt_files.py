@@ -4,6 +4,7 @@
 
     footprints/<yyyymmddHHMM_long_lati_zagl>_foot.nc     foot(time, lat, lon)
     particles/<yyyymmddHHMM_long_lati_zagl>_traj.parquet the particle table, R STILT's columns by R STILT's names
+    particles/<yyyymmddHHMM_long_lati_zagl>_error.parquet that of the error run, where the scene has one
 """
 
 from __future__ import annotations
@@ -91,15 +92,21 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def _write_particles(part: ParticleFile, directory: Path) -> int:
+    """Write each receptor's particles, and those of its error run, if any; return how many receptors they are."""
     count = 0
-    for receptor, table in part.tables():
-        floats = as_floats(table).drop_columns(["receptor"])
-        named = floats.rename_columns([_R_NAMES.get(n, n) for n in floats.column_names])
-        path = directory / f"{receptor}_traj.parquet"
-        with _whole(path) as target:
-            pq.write_table(named.cast(pa.schema([(n, pa.float64()) for n in named.column_names])), target)
+    for receptor, table, error_table in part.runs(part.columns[1:]):
+        _write_table(table, directory / f"{receptor}_traj.parquet")
+        if error_table is not None:
+            _write_table(error_table, directory / f"{receptor}_error.parquet")
         count += 1
     return count
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    floats = as_floats(table).drop_columns(["receptor"])
+    named = floats.rename_columns([_R_NAMES.get(n, n) for n in floats.column_names])
+    with _whole(path) as target:
+        pq.write_table(named.cast(pa.schema([(n, pa.float64()) for n in named.column_names])), target)
 
 
 def _write_footprint(scene: Scene, receptor: Receptor, foot: NDArray[np.float32], directory: Path) -> None:

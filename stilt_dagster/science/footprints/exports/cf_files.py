@@ -10,7 +10,7 @@ import numpy as np
 
 from stilt_dagster import __version__
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.footprints.chosen import chosen_footprints
+from stilt_dagster.science.footprints.exports.chosen import chosen_footprints
 from stilt_dagster.science.footprints.footprint_files import create_foot, write_grid, write_outcomes, write_receptors
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.part_index import IndexedFolder
