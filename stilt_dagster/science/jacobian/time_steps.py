@@ -71,6 +71,11 @@ def as_times(hours: Steps) -> NDArray[np.datetime64]:
     return hours.astype("M8[h]").astype("M8[ns]")
 
 
+def as_text(time: np.datetime64) -> str:
+    """Return a time as messages say it, to the minute: ``2023-07-15T13:00``."""
+    return np.datetime_as_string(time, "m")
+
+
 def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     """Return longer time steps, and which of them each of the short ones is in.
 
@@ -94,8 +99,10 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     else:
         try:
             times = pd.DatetimeIndex(into)
-        except (ValueError, TypeError) as error:
-            raise JacobianError(f"edges of time steps must be times, or a frequency such as 'D': {error}") from None
+        except (ValueError, TypeError):
+            raise JacobianError(
+                f"edges of time steps must be times, or a frequency such as 'D' (got {into!r:.80})"
+            ) from None
         times = times.tz_convert(None) if times.tz is not None else times
         if len(times) < 2 or not times.is_monotonic_increasing or not times.is_unique:
             raise JacobianError("edges of time steps must ascend, two or more of them")
@@ -104,11 +111,12 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     place = np.searchsorted(edges, start, side="right") - 1
     outside = (place < 0) | (place >= len(edges) - 1)
     if outside.any():
-        raise JacobianError(f"the time steps leave out {start[outside][0]}: row sums would not be conserved")
+        raise JacobianError(f"the time steps leave out {as_text(start[outside][0])}: row sums would not be conserved")
     split = stop > edges[place + 1]
     if split.any():
         raise JacobianError(
-            f"the flux of {start[split][0]} to {stop[split][0]} is one step and lies in two of those asked for"
+            f"the flux of {as_text(start[split][0])} to {as_text(stop[split][0])} is one step and lies in two of those "
+            "asked for"
         )
     used, place = np.unique(place, return_inverse=True)
     bounds = np.column_stack([edges[used], edges[used + 1]])
@@ -131,14 +139,16 @@ def _edges_of_frequency(steps: Steps, frequency: str) -> NDArray[np.datetime64]:
             .sum()
             .index
         )
-    except (ValueError, TypeError) as error:
-        raise JacobianError(f"{frequency!r} is no frequency of pandas, such as 'D', '3h' or 'MS': {error}") from None
+    except (ValueError, TypeError):
+        raise JacobianError(
+            f"{frequency!r:.80} is no frequency of pandas that makes time steps, such as 'D', '3h' or 'MS'"
+        ) from None
     edges = origin.append(pd.DatetimeIndex([origin[-1] + offset]))
     return edges.to_numpy("M8[ns]")
 
 
-def within(steps: Steps, time: slice) -> slice:
-    """Return which steps begin in a slice of times; a day, month or year as its end is meant to its end.
+def within(steps: Steps, time: slice | str) -> slice:
+    """Return which steps begin in a slice of times; a day, month or year is meant to its end, in a slice or alone.
 
     Raises
     ------
@@ -148,13 +158,17 @@ def within(steps: Steps, time: slice) -> slice:
     import pandas as pd
 
     index: pd.DatetimeIndex = pd.DatetimeIndex(as_times(steps[:, 0]))
+    wanted = slice(time, time) if isinstance(time, str) else time
     try:
-        found = index.slice_indexer(time.start, time.stop)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise JacobianError(f"time is a slice of times, such as slice('2023-07-15', '2023-07-16'): {error}") from None
-    if time.step is not None or found.start >= found.stop:
-        what = "has no step" if time.step is None else "must have no step width"
+        found = index.slice_indexer(wanted.start, wanted.stop)
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise JacobianError(
-            f"time {time.start} to {time.stop} {what}: flux is of {index[0]} to {as_times(steps[-1:, 1])[0]}"
-        )
+            "time is a day or month such as '2023-07-15', or a slice of times in UTC such as "
+            f"slice('2023-07-15', '2023-07-16') (got {time!r:.120})"
+        ) from None
+    if wanted.step is not None or found.start >= found.stop:
+        what = "has no step" if wanted.step is None else "must have no step width"
+        said = time if isinstance(time, str) else f"{wanted.start} to {wanted.stop}"
+        first, last = as_times(steps[0, :1])[0], as_times(steps[-1, 1:])[0]
+        raise JacobianError(f"time {said} {what}: flux is of {as_text(first)} to {as_text(last)}")
     return found

@@ -56,6 +56,11 @@ def _format(path: Path) -> None:
         file.attrs["format"] = "stilt-jacobian/2"
 
 
+def _other(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file.attrs["format"]
+
+
 def _shape(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs["shape"] = [4, 145]
@@ -69,6 +74,7 @@ def _nothing(path: Path) -> None:
     ("damage", "message"),
     [
         (_format, "is a stilt-jacobian/2, and stilt-jacobian/1 is read"),
+        (_other, r"is no jacobian: name a scene's, <store>/jacobian/<scene>\.nc"),
         (_nothing, "no whole jacobian"),
         (_cut, "no whole jacobian"),
         (_without("indptr"), "no whole jacobian"),
@@ -138,6 +144,9 @@ def test_nothing_to_open_is_said_in_a_line(tmp_path: Path) -> None:
     for use, kind, message in (
         (lambda: open_jacobian([]), JacobianError, "name at least one"),
         (lambda: open_jacobian(tmp_path / "none.nc"), IncompleteError, r"there is no file .*none\.nc"),
+        (lambda: open_jacobian(tmp_path), JacobianError, r"is a directory: open a campaign .* campaign=NAME"),
+        (lambda: open_jacobian(7), JacobianError, r"a path or URL, or several are a list of them \(got 7\)"),
+        (lambda: open_jacobian([None]), JacobianError, r"\(got None\)"),
         (lambda: open_jacobian(str(tmp_path), campaign="may"), IncompleteError, "no scene of campaign may has a"),
         (lambda: open_jacobian(str(tmp_path), campaign="june"), UserError, "no campaign 'june'"),
         (lambda: open_jacobian([tmp_path], campaign="may"), JacobianError, "a campaign is of one store"),
