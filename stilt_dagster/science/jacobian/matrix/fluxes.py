@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, as_numbers, require_map
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def flux_vector(flux: xr.DataArray, times: pd.DatetimeIndex, cells: Cells) -> Fl
         raise JacobianError(f"the flux holds no numbers but {flux.dtype}: convert it")
     x: Floats = flux.to_numpy().astype(np.float64).ravel()
     if not np.isfinite(x).all():
-        raise JacobianError(f"{np.count_nonzero(~np.isfinite(x))} values of the flux are not finite: fill them")
+        raise JacobianError(
+            f"{np.count_nonzero(~np.isfinite(x))} of {counted(len(x), 'value')} of the flux are not finite: fill them"
+        )
     return x
 
 

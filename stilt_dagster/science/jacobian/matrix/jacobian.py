@@ -314,9 +314,8 @@ class Jacobian(Conversions):
 
     def _refuse_failed(self, what: str) -> None:
         if n := int(np.count_nonzero(self._failed)):
-            raise JacobianError(
-                f"{n} of {len(self.obs)} observations failed and are no measurement: use H.without_failed().{what}"
-            )
+            failed = f"{n} of {counted(len(self.obs), 'observation')} failed"
+            raise JacobianError(f"{failed} and are no measurement: use H.without_failed().{what}")
 
     def _vectors(self, values: Any, size: int, axis: str) -> Floats:
         array = as_numbers(values, f"a vector of {size} {axis}")

@@ -131,7 +131,7 @@ def test_what_does_not_suit_the_cells_is_refused_in_one_line(tmp_path: Path) -> 
         (lambda: h.coarsen(grid=2.5), r"a pair of edges, of lat and of lon, .* H\.cells \(got float\)"),
         (lambda: h.coarsen(grid=regions.cells), r"a pair of edges.* \(got Regions\)"),
         (lambda: h.coarsen(grid=(["a", "b"], [0, 1])), "edges of lat must be numbers"),
-        (lambda: h.coarsen(regions=labels.to_numpy()), r"an xarray\.DataArray of regions on lat, lon .* got ndarray"),
+        (lambda: h.coarsen(regions=labels.to_numpy()), r"an xarray\.DataArray of regions on lat, lon .*got ndarray"),
         (lambda: h.coarsen(regions=labels.to_dataset(name="labels")), r"\(got Dataset\)"),
         (lambda: h.coarsen(grid=([40, 39], [0, 1])), "must ascend"),
         (lambda: h.coarsen(grid=projected), "another coordinate system"),
