@@ -19,7 +19,7 @@ Receptors = Annotated[
 ]
 
 #: Where to write, in either of two ways.
-File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The file to write; by default one of its name.")]
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="The file to write; by default one of its name.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The same, as an option.")]
 
 

@@ -83,7 +83,7 @@ def test_files_that_are_not_there_are_missed_at_registration(project: Project) -
         check(background={**field, "uri": f"file:///{'x' * 300}.nc"})
     check(background={**field, "uri": "gs://no-such-bucket/field.nc"})
     (project.path / "field.nc").touch()
-    check(background=field, transport={**errors}, transport_error={"flux": field})
+    check(background=field)
 
 
 def test_scenes_that_are_not_there_are_named(project: Project) -> None:

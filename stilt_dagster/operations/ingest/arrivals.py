@@ -54,8 +54,8 @@ class Scan:
         """Return the counts in one line."""
         return (
             f"{counted(self.listed, 'file')}: {counted(len(self.new), 'new scene')}, {len(self.replaced)} replaced, "
-            f"{counted(self.unchanged, 'granule')} unchanged, {len(self.skipped)} skipped, {len(self.waiting)} waiting, "
-            f"{len(self.failed)} given up" + ("" if self.finished else "; more to come")
+            f"{counted(self.unchanged, 'granule')} unchanged, {len(self.skipped)} skipped, "
+            f"{len(self.waiting)} waiting, {len(self.failed)} given up" + ("" if self.finished else "; more to come")
         )
 
 

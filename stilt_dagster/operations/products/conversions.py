@@ -110,7 +110,8 @@ def _require_options_of(code: Code, options: Options) -> None:
         Naming the option, and the code it is of.
     """
     for name, owner in _OPTIONS_OF.items():
-        if getattr(options, name) not in (None, False) and code is not owner:
+        value = getattr(options, name)
+        if value is not None and value is not False and code is not owner:
             raise JacobianError(f"--{name.replace('_', '-')} is of {owner}, and {code} has no use for it: leave it out")
 
 

@@ -50,8 +50,8 @@ def require_finished(operator: Operator, code: str) -> None:
     failed = operator.obs.index[operator.obs["status"].to_numpy() == "failed"]
     if len(failed):
         raise JacobianError(
-            f"{len(failed)} of {counted(operator.shape[0], 'observation')} failed (the first is {failed[0]}), and {code} "
-            "takes no unknown rows: use H.without_failed(), or --without-failed"
+            f"{len(failed)} of {counted(operator.shape[0], 'observation')} failed (the first is {failed[0]}), and "
+            f"{code} takes no unknown rows: use H.without_failed(), or --without-failed"
         )
     if not operator.shape[0]:
         raise JacobianError(f"there are no observations to give to {code}")
