@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,8 @@ def open_jacobian(
     from stilt_dagster.science.part_pool import prefetch
 
     if campaign is not None:
+        if not isinstance(campaign, str):
+            raise JacobianError(f"a campaign is named by text (got {campaign!r:.80})")
         if not isinstance(where, (str, Path)):
             raise JacobianError("a campaign is of one store: name its directory or URL")
         places = _files_of_campaign(_checked(where), campaign)
@@ -64,7 +66,10 @@ def _listed(where: Path | str | Sequence[Path | str]) -> list[Path | str]:
     JacobianError
         If these are none.
     """
-    places = [where] if isinstance(where, (str, Path)) else list(where) if isinstance(where, Iterable) else [where]
+    try:
+        places = [where] if isinstance(where, (str, Path)) else list(where)
+    except TypeError:
+        places = [where]  # type: ignore[list-item]
     for place in places:
         if not isinstance(place, (str, Path)):
             raise JacobianError(f"a jacobian is a path or URL, or several are a list of them (got {place!r:.80})")

@@ -183,9 +183,11 @@ def as_numbers(values: Any, what: str) -> Floats:
         If they are none.
     """
     try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise JacobianError(f"{what} must hold numbers (got {type(values).__name__} {values!r:.80})") from None
+        if not np.iscomplexobj(values):  # of which numpy would drop the imaginary part
+            return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise JacobianError(f"{what} must hold real numbers (got {type(values).__name__} {values!r:.80})")
 
 
 def has_same_crs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

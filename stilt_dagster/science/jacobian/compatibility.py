@@ -57,8 +57,8 @@ def first_rows(ids: Sequence[Any], names: Sequence[str], duplicates: Duplicates)
     """
     import pandas as pd
 
-    if duplicates not in ("refuse", "first"):
-        raise JacobianError(f"duplicates is 'refuse' or 'first' (got {duplicates!r})")
+    if not isinstance(duplicates, str) or duplicates not in ("refuse", "first"):
+        raise JacobianError(f"duplicates is 'refuse' or 'first' (got {duplicates!r:.80})")
     counts = [len(i) for i in ids]
     every = pd.Index(np.concatenate([np.asarray(i, dtype=object) for i in ids]))
     first = ~np.asarray(every.duplicated())

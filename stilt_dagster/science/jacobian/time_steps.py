@@ -99,7 +99,7 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     else:
         try:
             times = pd.DatetimeIndex(into)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise JacobianError(
                 f"edges of time steps must be times, or a frequency such as 'D' (got {into!r:.80})"
             ) from None
@@ -133,6 +133,8 @@ def _edges_of_frequency(steps: Steps, frequency: str) -> NDArray[np.datetime64]:
     first, last = pd.Timestamp(as_times(steps[:1, 0])[0]), pd.Timestamp(as_times(steps[-1:, 1])[0])
     try:
         offset = pd.tseries.frequencies.to_offset(frequency)
+        if offset is None or offset.n < 1 or _is_no_hours(offset):
+            raise ValueError
         origin = (
             pd.Series(0, index=pd.DatetimeIndex([first, last]))
             .resample(offset, closed="left", label="left")
@@ -141,10 +143,18 @@ def _edges_of_frequency(steps: Steps, frequency: str) -> NDArray[np.datetime64]:
         )
     except (ValueError, TypeError):
         raise JacobianError(
-            f"{frequency!r:.80} is no frequency of pandas that makes time steps, such as 'D', '3h' or 'MS'"
+            f"{frequency!r:.80} is no frequency of pandas of full hours, such as 'D', '3h' or 'MS'"
         ) from None
     edges = origin.append(pd.DatetimeIndex([origin[-1] + offset]))
     return edges.to_numpy("M8[ns]")
+
+
+def _is_no_hours(offset: Any) -> bool:
+    """Return whether a frequency has a fixed length that is no whole number of hours; months have none."""
+    try:
+        return bool(offset.nanos % 3_600_000_000_000)
+    except ValueError:
+        return False
 
 
 def within(steps: Steps, time: slice | str) -> slice:

@@ -78,7 +78,7 @@ class Jacobian(Conversions):
         count = self.obs.status.value_counts()
         outcomes = ", ".join(f"{count[s]} {s}" for s in ("ok", "empty", "failed") if s in count)
         first, last = self.flux_time_bounds[0, 0], self.flux_time_bounds[-1, 1]
-        of = f"{counted(rows, 'observation')} ({outcomes}) of {counted(len(self._pieces), 'file')}"
+        of = f"{counted(rows, 'observation')}{outcomes and f' ({outcomes})'} of {counted(len(self._pieces), 'file')}"
         steps = f"{counted(len(self._steps), 'time step')} from {first:.16} to {last:.16}"
         return f"<Jacobian {rows} x {columns}: {of}, {steps}, {self.cells}>"
 

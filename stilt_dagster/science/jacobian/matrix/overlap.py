@@ -110,9 +110,12 @@ def coarsen_by_factor(cells: GridCells, factor: int | tuple[int, int]) -> tuple[
 
     Where a side is no multiple of its factor, the last blocks have fewer cells.
     """
-    steps = np.broadcast_to(factor, 2) if np.size(factor) in (1, 2) else np.zeros(2)
+    try:
+        steps = np.broadcast_to(factor, 2)
+    except (TypeError, ValueError):
+        steps = np.zeros(2)
     if steps.dtype.kind not in "iu" or steps.min() < 1:
-        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r})")
+        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r:.80})")
     edges = [
         np.unique(np.append(axis[::step], axis[-1]))
         for axis, step in zip((cells.y_edges, cells.x_edges), steps.tolist(), strict=True)
@@ -229,7 +232,7 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
     try:
         west, south, east, north = (float(v) for v in region)
     except (TypeError, ValueError):
-        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r})") from None
+        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r:.80})") from None
     _require_eastward(cells, west, east)
     y = np.flatnonzero((cells.y >= south) & (cells.y <= north))
     if cells.is_longlat:

@@ -85,7 +85,7 @@ def test_what_the_imi_cannot_take_is_refused(tmp_path: Path) -> None:
         (matrix, prior, LABELS[1:], "state vector has shape"),
         (matrix, prior, LABELS * 2, "numbered from 1 without gaps"),
         (matrix, prior, moved, "other lat than the matrix"),
-        (matrix, prior, moved.to_dataset(name="StateVector"), "the state vector must hold numbers"),
+        (matrix, prior, moved.to_dataset(name="StateVector"), "the state vector must hold real numbers"),
     ):
         with pytest.raises(JacobianError, match=message):
             write_granules(changed, tmp_path, prior=flux, state_vector=labels)

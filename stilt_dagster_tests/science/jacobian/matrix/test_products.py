@@ -223,8 +223,10 @@ def test_fluxes_on_a_map_become_vectors_and_back(three: list[Path]) -> None:
     with pytest.raises(JacobianError, match="flux_vector makes one"):
         h.matvec(on_map)
     for use in (h.matvec, h.flux_array):
-        with pytest.raises(JacobianError, match=r"must hold numbers \(got str 'flux'\)"):
+        with pytest.raises(JacobianError, match=r"must hold real numbers \(got str 'flux'\)"):
             use("flux")
+        with pytest.raises(JacobianError, match="must hold real numbers"):
+            use(np.full(h.shape[1], 1j))
 
 
 def test_the_whole_as_an_array_with_coordinates(three: list[Path]) -> None:
