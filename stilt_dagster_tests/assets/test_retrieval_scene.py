@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import h5netcdf
 import h5py
@@ -18,7 +20,7 @@ from stilt_dagster.science.jacobian.boundary.curtains import Curtains
 from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.retrievals.granules import tropomi_name, write_tropomi
-from stilt_dagster_tests.science.formats import hold_what_is_declared
+from stilt_dagster_tests.science.formats import hold_what_is_declared, pass_the_cf_checker
 from stilt_dagster_tests.science.report.pages import read_page
 
 SCENE = "slc-20230715-o29801"
@@ -96,7 +98,11 @@ def test_background_is_sampled_where_particles_end(project: Project) -> None:
         name="slc",
         time=None,
         receptors={"grid": None, "retrieval": retrieval},
-        background={"uri": "field.nc", "variable": "ch4", "boundary": {"heights": [0, 500, 1000, 3000]}},
+        background={
+            "uri": "field.nc",
+            "variable": "ch4",
+            "boundary": {"heights": [0, 500, 1000, 3000], "vertical": "asl"},  # the ground lies at 0 m
+        },
         footprint={"xmin": -112.3},
     )
     project.cli("scene", "add", file)
@@ -136,6 +142,7 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
     assert made["side_name"].to_numpy().tolist() == ["north", "east", "south", "west", "top", "inside"]
     west = made["hbc"].isel(side=3)
     assert made["boundary_height"].to_numpy().tolist() == [250, 750, 2000]
+    assert made["boundary_height"].attrs["standard_name"] == "altitude"
     np.testing.assert_allclose(made["hbc"].sum(("side", "boundary_height")), 1, atol=1e-6)
     np.testing.assert_allclose(west.sum("boundary_height"), 1, atol=1e-6)
     np.testing.assert_allclose(made["hbc_weight"], seen, rtol=0.02)
@@ -162,16 +169,35 @@ def _boundary_is_the_west(project: Project, seen: np.ndarray) -> None:
             assert made["lat"].to_numpy()[found.sum(axis=(0, 1)) > 0].min() > 40.3
 
     hold_what_is_declared(path, "jacobian")
+    pass_the_cf_checker(path, "1.9")
     project.cli("jacobian", "concat", SCENE, "-o", "all.nc")
     copy = project.path / "all.nc"
     xr.testing.assert_identical(xr.load_dataset(copy, group="boundary"), cells)
     for name in ("hbc", "hbc_weight"):
         xr.testing.assert_identical(xr.load_dataset(copy)[name], made[name])
+    _damaged_boundaries_are_said_in_one_line(copy)
     with h5py.File(copy, "r+") as file:
         file["boundary_height_bnds"][0, 0] = -10
         file["obs_id"][:] = ["another", "one more"]
     with pytest.raises(JacobianError, match="have different boundaries: give both one background"):
         concatenate([path, copy], project.path / "none.nc")
+
+
+def _damaged_boundaries_are_said_in_one_line(path: Path) -> None:
+    broken = path.with_name("broken.nc")
+    shutil.copy(path, broken)
+    with h5py.File(broken, "r+") as file:
+        file["boundary/indptr"][1] = 10**6
+    with h5netcdf.File(broken, "r") as file, pytest.raises(JacobianError, match="the jacobian is damaged"):
+        Curtains(file).read(slice(None))
+    with h5py.File(broken, "r+") as file:
+        del file["hbc"]
+    with pytest.raises(JacobianError, match=r"broken\.nc is damaged: its boundary cannot be read"):
+        open_jacobian(broken).boundary()
+    with h5py.File(broken, "r+") as file:
+        del file["boundary"]
+    with pytest.raises(JacobianError, match=r"broken\.nc has no boundary: give its scene background\.boundary"):
+        open_jacobian(broken).boundary()
 
 
 def test_bad_granules_register_nothing(project: Project) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import dagster as dg
 import h5netcdf
 import numpy as np
 import pandas as pd
 import rasterio
 import xarray as xr
 
+from stilt_dagster.definitions import build_defs
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster_tests.conftest import Project
 
 SCENE = "valley-20230715t0920"
@@ -42,6 +45,26 @@ def test_footprints_of_some_receptors(finished: Project, tmp_path: Path) -> None
         for k, receptor in enumerate(ds.receptor_id.to_numpy()):
             with xr.open_dataset(tmp_path / "all" / "footprints" / f"{receptor}_foot.nc") as one:
                 np.testing.assert_array_equal(ds.foot[k], one.foot.to_numpy()[::-1])
+
+
+def test_jobs_of_the_ui_write_what_the_commands_do(finished: Project, tmp_path: Path) -> None:
+    defs = build_defs({"store": StoreResource(url=str(finished.store)), "transport_engine": TransportEngine()})
+    for job, op, name in (
+        ("export_footprints", "write_footprints", "a.nc"),
+        ("export_geotiff", "write_geotiff", "a.tif"),
+    ):
+        config = {"scene": SCENE, "output": str(tmp_path / name)}
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = defs.resolve_job_def(job).execute_in_process(
+                instance=instance,
+                run_config={
+                    "ops": {op: {"config": config}},
+                    "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+                },
+            )
+        assert done.success
+    with xr.open_dataset(tmp_path / "a.nc") as ds, rasterio.open(tmp_path / "a.tif") as map_:
+        np.testing.assert_allclose(map_.read(1), ds.foot.sum(("receptor", "hour"), dtype=np.float64)[::-1], rtol=1e-5)
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(finished: Project, project: Project, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""NetCDF files held to what is declared of them."""
+"""NetCDF files held to what is declared of them, and to the conventions they name."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5netcdf
@@ -25,6 +27,13 @@ def hold_what_is_declared(path: Path, asset: str) -> None:
             assert _kind(variable) in said.kind.split(" or "), name
             assert variable.attrs.get("units", "") == said.units, name
         assert {n for n, v in declared.items() if not v.optional} <= set(found)
+
+
+def pass_the_cf_checker(path: Path, version: str) -> None:
+    """Assert that the compliance checker has nothing to say of a file."""
+    checker = [Path(sys.executable).with_name("compliance-checker"), f"--test=cf:{version}", "--format=text"]
+    done = subprocess.run([*checker, path], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, "All tests passed!" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def _kind(variable: h5netcdf.Variable) -> str:

@@ -3,7 +3,7 @@
 An inversion over a limited domain knows fluxes inside it alone; what the air held when it came in is the boundary's.
 With ``c`` the mole fraction along the boundary, what an observation would be without fluxes inside is linear in it,
 ``background = hbc_weight * sum(hbc * c)``, so that ``c`` can be estimated together with the fluxes (Lunt et al. 2016,
-doi:10.5194/gmd-9-3213-2016, section 2; Ganesan et al. 2014, doi:10.5194/acp-14-3855-2014).
+doi:10.5194/gmd-9-3213-2016; Ganesan et al. 2014, doi:10.5194/acp-14-3855-2014).
 
 The box is that of the footprint's cells, up to the highest edge of the bins of height: the domain that fluxes are
 estimated on. A particle has left where it crosses a face of the box for the last time. One that never comes back to a

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster.science.scenes.loading import parse_scene
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import footprint_key
+from stilt_dagster_tests.science.formats import pass_the_cf_checker
 
 #: A box, and one on a projection, of cells that are no squares.
 BOXES = {
@@ -102,9 +101,7 @@ def test_a_cf_file_holds_the_chosen_receptors(stored: Stored, tmp_path: Path) ->
         np.testing.assert_array_equal(ds.foot, np.stack([stored.layers[i] for i in chosen]))
         assert ds.receptor_height.to_numpy().tolist() == [0] * 4
         assert ds.receptor_height_top.to_numpy().tolist() == [500] * 4
-    checker = [Path(sys.executable).with_name("compliance-checker"), "--test=cf:1.8", "--format=text"]
-    done = subprocess.run([*checker, path], capture_output=True, text=True, timeout=300)
-    assert (done.returncode, "All tests passed!" in done.stdout) == (0, True), done.stdout + done.stderr
+    pass_the_cf_checker(path, "1.8")
 
 
 def test_a_map_lies_where_the_grid_does(stored: Stored, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.observations.boundary import SIDES
 
 
@@ -50,12 +51,19 @@ class Curtains:
             ``n`` and ``s`` of shape ``(obs, height, lon)``, ``e`` and ``w`` ``(obs, height, lat)``; ``x``, ``y`` of a
             projected grid. With the shares of what left by the top and of what never left, which ``hbc`` has, they sum
             to 1 over all four. NaN of observations that have none.
+
+        Raises
+        ------
+        JacobianError
+            If the file is damaged.
         """
         start, stop, _ = rows.indices(len(self._group.variables["indptr"]) - 1)
         indptr = self._group.variables["indptr"][start : max(start, stop) + 1]
         entries = slice(int(indptr[0]), int(indptr[-1]))
         cells = self._group.variables["cell"][entries].astype(np.int64)
         shares = self._group.variables["share"][entries]
+        if np.any(np.diff(indptr) < 0) or not len(cells) == len(shares) == indptr[-1] - indptr[0]:
+            raise JacobianError("the jacobian is damaged: rows of its boundary do not end where the next begin")
         row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
         found: dict[str, NDArray[np.float32]] = {}
         first = 0

@@ -55,24 +55,41 @@ def boundary_sensitivity(obs: pd.DataFrame, pieces: Sequence[Rows]) -> xr.DataAr
     Raises
     ------
     JacobianError
-        If a scene keeps no boundary, or two have other bins of height.
+        If a scene keeps no boundary, its file is damaged, or two have other bins of height.
     """
     import xarray as xr
 
+    if not pieces:
+        raise JacobianError("the matrix has no observations, and so no boundary")
     names = [piece.file.name for piece in pieces]
     bins: list[Bins | None] = []
     parts: list[NDArray[np.float32]] = []
     for piece in pieces:
-        with piece.file.opened() as source, h5netcdf.File(source, "r") as file:
-            bins.append(bins_of(file))
-            if bins[-1] is None:
-                raise JacobianError(f"{piece.file.name} has no boundary: give its scene background.boundary")
-            require_one_boundary(bins, names[: len(bins)])
-            heights = file.variables["boundary_height"][:]
-            parts.append(file.variables["hbc"][:][piece.rows])
+        some, part = _read(piece)
+        bins.append(some)
+        parts.append(part)
+    require_one_boundary(bins, names)
     made = np.full((len(obs), *parts[0].shape[1:]), np.nan)
     for piece, part in zip(pieces, parts, strict=True):
         made[piece.places] = part
     made *= obs["hbc_weight"].to_numpy(np.float64)[:, None, None]
-    coords = {"obs_id": obs.index.to_numpy(), "side": list(SIDES), "boundary_height": heights}
+    edges = np.array(bins[0][1]) if bins[0] is not None else np.zeros(0)
+    middles = (edges[:-1] + edges[1:]) / 2
+    coords = {"obs_id": obs.index.to_numpy(), "side": list(SIDES), "boundary_height": middles}
     return xr.DataArray(made, coords, tuple(coords), "boundary", {"units": "ppm ppm-1"})
+
+
+def _read(piece: Rows) -> tuple[Bins, NDArray[np.float32]]:
+    """Return the bins of height of a file, and some of its rows of ``hbc``."""
+    name = piece.file.name
+    with piece.file.opened() as source, h5netcdf.File(source, "r") as file:
+        try:
+            bins = bins_of(file)
+            if bins is None:
+                raise JacobianError(f"{name} has no boundary: give its scene background.boundary")
+            part = np.asarray(file.variables["hbc"][:], np.float32)[piece.rows]
+        except (KeyError, IndexError, OSError, ValueError) as error:
+            raise JacobianError(f"{name} is damaged: its boundary cannot be read ({error})") from error
+    if part.shape[1:] != (len(SIDES), len(bins[1]) - 1):
+        raise JacobianError(f"{name} is damaged: its hbc has the shape {part.shape}")
+    return bins, part
