@@ -102,6 +102,7 @@ def compare(places: list[str], repeats: int) -> dict[str, float]:
         "coarsen(10)": lambda: h.coarsen(10),
         "coarse H x": lambda: coarse.matvec(xc),
         "coarse H.T y": lambda: coarse.rmatvec(y),
+        "coarse to_csr": coarse.to_csr,
     }
     found: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(repeats):

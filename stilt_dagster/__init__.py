@@ -1,7 +1,7 @@
 """Run the STILT atmospheric transport model for whole satellite scenes, as Dagster assets.
 
 For notebooks: :func:`open_jacobian`, :func:`open_footprints` and :func:`read_particles` read what scenes leave in the
-store. Everything they read, plain xarray, scipy and pandas read too.
+store, :func:`concat_jacobians` joins matrices. Everything they read, plain xarray, scipy and pandas read too.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import xarray as xr
 from stilt_dagster.science.footprints.rstilt_files import export_scene
 
 from stilt_dagster import read_particles
+from stilt_dagster.operations.log import prepare_run
 from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import Reason, SimulationFailed
@@ -133,6 +134,8 @@ def test_a_receptor_whose_error_run_fails_is_failed_and_tried_again(
     stored = StoredScene.load(bench.store, scene.id, TransportEngine().open().version)
     assert export_scene(scene, stored.batches, stored.trajectories, stored.footprints, tmp_path / "out") == 3
     assert len(list((tmp_path / "out/particles").glob("*_error.parquet"))) == 3
+    prepare_run(stored, broken, TransportEngine().open(tmp_path), tmp_path / "by_hand")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("WINDERR")] == ["by_hand/error_run/WINDERR"]
     folder = Path(bench.store.root) / "trajectories" / scene.id
     for part in folder.rglob("part-*.parquet"):  # receptors that were kept, too, have both runs
         own, perturbed = read_particles(part), read_particles(part, error=True)

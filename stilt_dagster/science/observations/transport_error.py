@@ -177,10 +177,7 @@ def levels_of(receptor: Receptor, numpar: int) -> int:
 
 
 def levels_of_particles(numbers: NDArray[np.integer], numpar: int, n_levels: int) -> NDArray[np.int64]:
-    """Return the level of each particle by its number, from 1, which rises with the height of release.
-
-    Beyond *numpar* it is a particle of a further ensemble of the receptor, whose numbers go on.
-    """
+    """Return the level of each particle by its number, from 1: numbers of an ensemble rise with height."""
     return np.asarray((numbers.astype(np.int64) - 1) % numpar * n_levels // numpar)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse
@@ -13,6 +14,7 @@ import xarray as xr
 from stilt_dagster.operations.products.export import concatenate_scenes
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import IncompleteError, JacobianError
+from stilt_dagster.science.jacobian.concatenate import concatenate
 from stilt_dagster_tests.conftest import Project
 
 
@@ -69,3 +71,19 @@ def test_what_cannot_stand_in_one_matrix_is_refused(scenes: Project, tmp_path: P
             concatenate_scenes(store, names, tmp_path / "out.nc")
         assert not (tmp_path / "out.nc").exists()
     assert "scene ghost has no spec" in scenes.error("jacobian", "concat", "ghost", "--output", tmp_path / "out.nc")
+
+
+def test_what_an_older_jacobian_has_not_kept_is_missing(scenes: Project, tmp_path: Path) -> None:
+    older = tmp_path / "older.nc"
+    shutil.copy(scenes.store / "jacobian" / "a.nc", older)
+    with h5py.File(older, "a") as file:
+        for name in ("foot_sum", "row_sum_error", "imbalance"):
+            del file[name]
+    newer = scenes.store / "jacobian" / "b.nc"
+    for paths in ((older, newer), (newer, older)):
+        concatenate(paths, tmp_path / "both.nc")
+        with xr.open_dataset(tmp_path / "both.nc") as both, xr.open_dataset(newer) as one:
+            rows = slice(3, 6) if paths[0] == older else slice(0, 3)
+            assert np.array_equal(both.row_sum_error[rows], one.row_sum_error)
+            assert np.isnan(both.row_sum_error).sum() == 3
+            assert both.row_sum_error.attrs["units"] == one.row_sum_error.attrs["units"]

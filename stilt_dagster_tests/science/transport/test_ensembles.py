@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stilt_dagster import read_particles
 from stilt_dagster.science.errors import Reason, SimulationFailed
 from stilt_dagster.science.observations.column_operator import redistributed_weights
+from stilt_dagster.science.observations.transport_error import levels_of_particles
 from stilt_dagster.science.scenes.receptors import make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.ensembles import run_ensembles
@@ -98,6 +99,14 @@ def test_ensembles_share_the_weights(weights: np.ndarray, ensembles: int, seed: 
     kept = np.random.default_rng(seed).random(len(numbers)) < 0.5
     if kept.any():
         assert redistributed_weights(weights, numbers[kept]).sum() == pytest.approx(weights.sum())
+
+
+@given(numpar=st.integers(1, 50), n_levels=st.integers(1, 50), ensembles=st.integers(2, 4))
+def test_ensembles_share_the_levels_of_a_column(numpar: int, n_levels: int, ensembles: int) -> None:
+    first = levels_of_particles(np.arange(1, numpar + 1), numpar, n_levels)
+    every = levels_of_particles(np.arange(1, ensembles * numpar + 1), numpar, n_levels)
+    assert every.tolist() == ensembles * first.tolist()
+    assert first.max() < n_levels
 
 
 def test_rows_are_as_precise_as_they_were_asked_to_be(project: Project, finished: Project) -> None:

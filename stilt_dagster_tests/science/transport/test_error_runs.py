@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stilt_dagster.science.costs.prediction import predict
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
@@ -124,3 +125,7 @@ def test_only_scenes_with_errors_have_other_keys_and_cost_twice() -> None:
     assert simulation_key(plain, "m", "e") != simulation_key(errors, "m", "e")
     assert errors.predicted_cpu == 2 * plain.predicted_cpu
     assert errors.transport.released == 2 * plain.transport.numpar
+    less, more = predict(plain), predict(errors)
+    assert more.cpu_seconds > less.cpu_seconds
+    assert more.trajectories > 1.5 * less.trajectories
+    assert more.footprints == less.footprints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,25 +80,15 @@ class ColumnMap:
             total = by_hour[hours[0]] if len(hours) == 1 else by_hour[hours].sum(axis=0)
             by_step[step] += total if self.shares is None else self.shares.T @ total
 
-    def remap(self, rows: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-        """Return ``rows @ E`` of some rows of the file, columns ascending."""
-        import scipy.sparse
+    @cached_property
+    def share_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Shares for compiled loops: where those of each cell of the file begin, cells of the matrix, shares.
 
-        hour, cell = np.divmod(rows.indices.astype(np.int64), self.n_file_cells)
-        row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        step, data = self.steps[hour], rows.data.astype(np.float64)
-        if self.shares is not None:
-            counts = np.where(step >= 0, np.diff(self.shares.indptr)[cell], 0)
-            first = np.repeat(self.shares.indptr[cell] - np.cumsum(counts) + counts, counts)
-            at = first + np.arange(counts.sum())
-            row, step, data = (np.repeat(a, counts) for a in (row, step, data))
-            cell, data = self.shares.indices[at].astype(np.int64), data * self.shares.data[at]
-        kept = step >= 0
-        columns = step[kept] * self.n_cells + cell[kept]
-        shape = (rows.shape[0], self.n_steps * self.n_cells)
-        out = scipy.sparse.csr_matrix((data[kept], (row[kept], columns)), shape=shape)
-        out.sum_duplicates()
-        return out
+        Empty where cells are the same.
+        """
+        if self.shares is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        return self.shares.indptr.astype(np.int64), self.shares.indices.astype(np.int64), self.shares.data
 
     def then(self, steps: NDArray[np.int64], n_steps: int) -> ColumnMap:
         """Return the map to time steps that are made of those of this one; -1 leaves one out."""

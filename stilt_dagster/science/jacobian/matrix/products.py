@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.jacobian.matrix import kernels
-from stilt_dagster.science.jacobian.matrix.column_map import Floats
+from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap, Floats
 from stilt_dagster.science.jacobian.matrix.entries import read_entries
 from stilt_dagster.science.jacobian.matrix.windows import Piece, Window, windows_of
 from stilt_dagster.science.jacobian.reading import JacobianFile
@@ -163,36 +163,44 @@ def row_blocks(pieces: Sequence[Piece], shape: tuple[int, int]) -> Iterator[tupl
     for k, piece in enumerate(pieces):
         piece_of[piece.places], row_of[piece.places] = k, piece.rows
         sizes[piece.places] = piece.sizes
-    cuts = _cuts(sizes)
-    for start, stop in pairwise(cuts):
+
+    def read(span: tuple[int, int]) -> scipy.sparse.csr_matrix:
         # Rows of one piece that follow each other are read together.
-        same = np.flatnonzero(np.diff(piece_of[start:stop]) != 0) + 1 + start
-        ends = [start, *same.tolist(), stop]
-        parts = [_remapped(pieces[piece_of[a]], row_of[a:b]) for a, b in pairwise(ends)]
-        yield slice(start, stop), parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
+        others = np.flatnonzero(np.diff(piece_of[slice(*span)])) + 1 + span[0]
+        parts = [_rows_of(pieces[piece_of[a]], row_of[a:b]) for a, b in pairwise([span[0], *others.tolist(), span[1]])]
+        return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
+
+    for span, rows in prefetch(read, pairwise(_cuts(sizes)), _workers()):
+        yield slice(*span), rows
 
 
-def _remapped(piece: Piece, rows: NDArray[np.int64]) -> scipy.sparse.csr_matrix:
-    """Return rows of a piece, by the columns of the matrix."""
+def _rows_of(piece: Piece, rows: NDArray[np.int64]) -> scipy.sparse.csr_matrix:
+    """Return rows of a file, by the columns of the matrix."""
     import scipy.sparse
 
     order = np.argsort(rows, kind="stable")
-    columns, data = [], []
-    for block in _blocks_of_rows(piece.file, rows[order], order, 0):
-        known, values = block.read()
-        for a, b in zip(*block.bounds, strict=True):
-            columns.append(known[a:b])
-            data.append(values[a:b])
-    back = np.argsort(order, kind="stable")
-    sizes = np.diff(piece.file.indptr)[rows]
-    if not sizes.sum():
-        return scipy.sparse.csr_matrix((len(rows), piece.columns.n_columns))
-    joined = np.concatenate([columns[k] for k in back]).astype(np.int64), np.concatenate([data[k] for k in back])
-    if joined[0].min() < 0 or joined[0].max() >= piece.file.n_columns:
-        raise piece.file.columns_beyond()
-    indptr = np.concatenate([[0], np.cumsum(sizes)])
-    rows_of_file = scipy.sparse.csr_matrix((joined[1], joined[0], indptr), shape=(len(rows), piece.file.n_columns))
-    return piece.columns.remap(rows_of_file)
+    parts = [_remapped(piece.columns, block) for block in _blocks_of_rows(piece.file, rows[order], order, 0)]
+    out = parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
+    return out if np.all(np.diff(rows) > 0) else out[np.argsort(order)]
+
+
+def _remapped(columns: ColumnMap, block: Block) -> scipy.sparse.csr_matrix:
+    """Return the rows of a block, by the columns of the matrix."""
+    import scipy.sparse
+
+    start, stop = block.bounds
+    first, cells, shares = columns.share_arrays
+    most = int((stop - start).sum()) * (int(np.diff(first).max()) if len(first) else 1)
+    indptr, where, data = np.empty(len(start) + 1, np.int64), np.empty(most, np.int64), np.empty(most)
+    inside = kernels.remap_rows(
+        start, stop, *block.read(), columns.steps, columns.n_file_cells, first, cells, shares, columns.n_cells,
+        indptr, where, data,
+    )  # fmt: skip
+    if not inside:
+        raise block.file.columns_beyond()
+    n = int(indptr[-1])
+    # Copies, of what is not all used.
+    return scipy.sparse.csr_matrix((data[:n].copy(), where[:n].copy(), indptr), (len(start), columns.n_columns))
 
 
 def _blocks(window: Window) -> Iterator[Block]:
