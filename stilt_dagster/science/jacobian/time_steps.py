@@ -71,9 +71,9 @@ def as_times(hours: Steps) -> NDArray[np.datetime64]:
     return hours.astype("M8[h]").astype("M8[ns]")
 
 
-def as_text(time: np.datetime64) -> str:
-    """Return a time as messages say it, to the minute: ``2023-07-15T13:00``."""
-    return np.datetime_as_string(time, "m")
+def _minute(time: np.datetime64) -> str:
+    """Return a time as messages have it."""
+    return str(time.astype("M8[m]"))
 
 
 def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
@@ -99,6 +99,7 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     else:
         try:
             times = pd.DatetimeIndex(into)
+            len(times)  # of an array without dimensions there is none
         except (ValueError, TypeError, OverflowError):
             raise JacobianError(
                 f"edges of time steps must be times, or a frequency such as 'D' (got {into!r:.80})"
@@ -111,13 +112,11 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     place = np.searchsorted(edges, start, side="right") - 1
     outside = (place < 0) | (place >= len(edges) - 1)
     if outside.any():
-        raise JacobianError(f"the time steps leave out {as_text(start[outside][0])}: row sums would not be conserved")
+        raise JacobianError(f"the time steps leave out {_minute(start[outside][0])}: row sums would not be conserved")
     split = stop > edges[place + 1]
     if split.any():
-        raise JacobianError(
-            f"the flux of {as_text(start[split][0])} to {as_text(stop[split][0])} is one step and lies in two of those "
-            "asked for"
-        )
+        step = f"{_minute(start[split][0])} to {_minute(stop[split][0])}"
+        raise JacobianError(f"the flux of {step} is one step and lies in two of those asked for")
     used, place = np.unique(place, return_inverse=True)
     bounds = np.column_stack([edges[used], edges[used + 1]])
     whole = bounds.astype("M8[h]")
@@ -176,9 +175,10 @@ def within(steps: Steps, time: slice | str) -> slice:
             "time is a day or month such as '2023-07-15', or a slice of times in UTC such as "
             f"slice('2023-07-15', '2023-07-16') (got {time!r:.120})"
         ) from None
-    if wanted.step is not None or found.start >= found.stop:
-        what = "has no step" if wanted.step is None else "must have no step width"
+    if wanted.step is not None:
+        raise JacobianError("time is a slice of times without a step width: aggregate_time makes longer steps")
+    if found.start >= found.stop:
+        first, last = _minute(index[0].to_datetime64()), _minute(as_times(steps[-1:, 1])[0])
         said = time if isinstance(time, str) else f"{wanted.start} to {wanted.stop}"
-        first, last = as_times(steps[0, :1])[0], as_times(steps[-1, 1:])[0]
-        raise JacobianError(f"time {said} {what}: flux is of {as_text(first)} to {as_text(last)}")
+        raise JacobianError(f"time {said} has no step: flux is of {first} to {last}")
     return found
