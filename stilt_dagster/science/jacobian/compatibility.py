@@ -67,10 +67,11 @@ def first_rows(ids: Sequence[Any], names: Sequence[str], duplicates: Duplicates)
         before = int(np.flatnonzero(every == every[again])[0])
         owner = np.repeat(np.arange(len(counts)), counts)
         one, other = names[owner[before]], names[owner[again]]
-        if one == other and owner[before] != owner[again]:
+        if one == other and owner[before] != owner[again] and np.array_equal(ids[owner[before]], ids[owner[again]]):
             raise JacobianError(f"{one} is named twice: its observations would count twice; name it once")
+        where = f"in {one} and again in {other}" if one != other else f"twice of {one}"
         raise JacobianError(
-            f"observation {every[again]} is in {one} and again in {other}: it would count twice; leave one out, or "
+            f"observation {every[again]} is {where}: it would count twice; leave one out, or "
             "open them with duplicates='first'"
         )
     return np.split(first, np.cumsum(counts)[:-1])

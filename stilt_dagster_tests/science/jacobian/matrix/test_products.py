@@ -290,6 +290,11 @@ def test_an_observation_in_two_files_counts_once(three: list[Path], tmp_path: Pa
         open_jacobian([three[0], again])
     with pytest.raises(JacobianError, match=r"a\.nc is named twice"):
         open_jacobian([three[0], three[0]])
+    h = open_jacobian(three[0])
+    with pytest.raises(
+        JacobianError, match=r"observation a-1 is twice of .*a\.nc: it would count twice; leave one out"
+    ):
+        concat_jacobians([h.select(rows=[0, 1]), h.select(rows=[1, 2])])
     h = open_jacobian([three[0], again], duplicates="first")
     assert h.obs.index.tolist() == [f"a-{k}" for k in range(6)]
     np.testing.assert_allclose(h @ np.ones(h.shape[1]), h.obs.row_sum, rtol=1e-6)
