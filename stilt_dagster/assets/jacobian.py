@@ -5,6 +5,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.assets.metadata import described, picture, report_metadata
@@ -67,6 +68,7 @@ def jacobian(
             metadata={
                 **report_metadata(report),
                 **plan_metadata("actual", actual),
+                **_error_metadata(errors),
                 "dagster/row_count": len(receptors),
                 "stilt/entries": report.rows,
                 "stilt/cells": grid.ny * grid.nx,
@@ -74,6 +76,17 @@ def jacobian(
                 "stilt/picture": picture(influence_map(report.influence, grid, lon, lat, title)),
             },
         )
+
+
+def _error_metadata(errors: pa.Table | None) -> dict[str, float]:
+    """Return what is shown of errors of transport; nothing where there are none."""
+    if errors is None:
+        return {}
+    shown = {
+        "stilt/transport_error_median": np.ma.median(np.ma.masked_invalid(errors["transport_error"].to_numpy())),
+        "stilt/transport_error_least_covered": np.ma.masked_invalid(errors["transport_error_covered"].to_numpy()).min(),
+    }
+    return {name: float(value) for name, value in shown.items() if value is not np.ma.masked}
 
 
 def _transport_error(scene: StoredScene, archive: MeteorologyArchive, scratch: Path) -> pa.Table | None:

@@ -11,13 +11,13 @@ import h5netcdf
 import numpy as np
 import pytest
 import xarray as xr
-from stilt_dagster.science.footprints.rstilt_files import export_scene
 
 from stilt_dagster import read_particles
 from stilt_dagster.operations.log import prepare_run
 from stilt_dagster.resources.configurable import TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import Reason, SimulationFailed
+from stilt_dagster.science.footprints.exports.rstilt_files import export_scene
 from stilt_dagster.science.meteorology.files import Window
 from stilt_dagster.science.observations.flux_field import open_flux
 from stilt_dagster.science.observations.transport_error import sample_transport_error
@@ -95,6 +95,8 @@ def test_errors_follow_fluxes_and_winds_and_change_no_footprint(bench: Bench, tm
     assert errors.shape == (3,)
     assert (errors[:2] > 0).all()
     own = jacobian(bench, scene)
+    shown = bench.metadata("jacobian", scene.id)
+    assert shown["stilt/transport_error_median"] == pytest.approx(np.median(errors))
     hold_what_is_declared(Path(bench.store.root) / "jacobian" / f"{scene.id}.nc", "jacobian")
     assert own["transport_error_covered"].tolist() == [1, 1, 1]
     np.testing.assert_allclose(errors_of(bench, scene_of(bench, "twice", replace=True)), 2 * errors, rtol=1e-12)

@@ -86,6 +86,8 @@ KEYS: dict[str, Key] = {
     "stilt/background_mean": Key("mean over these", "ppm"),
     "stilt/boundary_inside": Key("share of particles' weight that never left the grid, mean over receptors", "1"),
     "stilt/background_least_sampled": Key("least share of a receptor's particles inside the field", "1"),
+    "stilt/transport_error_median": Key("median of the errors of transport of observations", "ppm"),
+    "stilt/transport_error_least_covered": Key("least share of an observation's influence inside the fluxes", "1"),
     "stilt/warnings": Key("what the report says a person should look at", "1"),
     "stilt/scenes": Key("scenes of a campaign", "1"),
     "stilt/scenes_done": Key("those that are done", "1"),
