@@ -71,6 +71,11 @@ def as_times(hours: Steps) -> NDArray[np.datetime64]:
     return hours.astype("M8[h]").astype("M8[ns]")
 
 
+def _minute(time: np.datetime64) -> str:
+    """Return a time as messages have it."""
+    return str(time.astype("M8[m]"))
+
+
 def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     """Return longer time steps, and which of them each of the short ones is in.
 
@@ -104,12 +109,11 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     place = np.searchsorted(edges, start, side="right") - 1
     outside = (place < 0) | (place >= len(edges) - 1)
     if outside.any():
-        raise JacobianError(f"the time steps leave out {start[outside][0]}: row sums would not be conserved")
+        raise JacobianError(f"the time steps leave out {_minute(start[outside][0])}: row sums would not be conserved")
     split = stop > edges[place + 1]
     if split.any():
-        raise JacobianError(
-            f"the flux of {start[split][0]} to {stop[split][0]} is one step and lies in two of those asked for"
-        )
+        step = f"{_minute(start[split][0])} to {_minute(stop[split][0])}"
+        raise JacobianError(f"the flux of {step} is one step and lies in two of those asked for")
     used, place = np.unique(place, return_inverse=True)
     bounds = np.column_stack([edges[used], edges[used + 1]])
     whole = bounds.astype("M8[h]")
@@ -152,9 +156,9 @@ def within(steps: Steps, time: slice) -> slice:
         found = index.slice_indexer(time.start, time.stop)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise JacobianError(f"time is a slice of times, such as slice('2023-07-15', '2023-07-16'): {error}") from None
-    if time.step is not None or found.start >= found.stop:
-        what = "has no step" if time.step is None else "must have no step width"
-        raise JacobianError(
-            f"time {time.start} to {time.stop} {what}: flux is of {index[0]} to {as_times(steps[-1:, 1])[0]}"
-        )
+    if time.step is not None:
+        raise JacobianError("time is a slice of times without a step width: aggregate_time makes longer steps")
+    if found.start >= found.stop:
+        first, last = _minute(index[0].to_datetime64()), _minute(as_times(steps[-1:, 1])[0])
+        raise JacobianError(f"time {time.start} to {time.stop} has no step: flux is of {first} to {last}")
     return found

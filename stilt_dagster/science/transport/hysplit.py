@@ -46,7 +46,7 @@ UNUSED_OUTPUT = ("PARTICLE.DAT", "cdump", "VMSDIST")
 
 
 def release(receptor: Receptor, kmsl: int) -> PointReceptor | ColumnReceptor | MultiPointReceptor:
-    """Return pystilt's receptor; two points on a slant are one line source to HYSPLIT, as in R STILT."""
+    """Return pystilt's receptor; at each end of a slant hycs_std releases half of the particles, as in R STILT."""
     reference: Any = "msl" if kmsl else "agl"
     lons, lats, heights = receptor.longitudes, receptor.latitudes, receptor.heights
     time = receptor.time.replace(tzinfo=None)

@@ -151,10 +151,10 @@ class ParticleWriter:
         for pending, of_errors in zip(self._pending, (False, True), strict=True):
             if not pending:
                 continue
-            table = pa.concat_tables(pending).unify_dictionaries()
+            table = pa.concat_tables(pending, promote_options="default").unify_dictionaries()
             if self._writer is None:
                 self._writer = _open_writer(self._path, table.schema)
-            self._writer.write_table(table, row_group_size=table.num_rows)
+            self._writer.write_table(table.select(self._writer.schema.names), row_group_size=table.num_rows)
             if of_errors:
                 self._error_groups.append(self._groups)
             self._groups += 1

@@ -113,6 +113,7 @@ class _TrajectoryPart:
         self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
         self._tables = done.runs() if done else iter(())
         self._left = list(batch.receptors.ids)
+        self._has_columns = bool((batch.receptors.height[:, 0] != batch.receptors.height[:, -1]).any())
 
     @property
     def work(self) -> Sequence[Callable[[], Result]]:
@@ -129,7 +130,7 @@ class _TrajectoryPart:
         with self._meter.measuring():
             self._keep_until(result[0].receptor)
             self._left.pop(0)
-            self._writer.add(*result)
+            self._write(*result)
         if self._report.sample is None and result[1] is not None:
             self._report.sample = (result[0].receptor, result[1])
         return 1
@@ -140,7 +141,17 @@ class _TrajectoryPart:
             with removing_damaged(self._folder, self._batch):
                 name, *tables = next(self._tables)
             assert name == kept, "kept receptors come in the order they were written"
-            self._writer.add(self._kept[kept], *tables)
+            self._write(self._kept[kept], *tables)
+
+    def _write(self, outcome: Outcome, *tables: pa.Table | None) -> None:
+        """Write a receptor, a point with no release heights (``xhgt``) where columns of its batch have them."""
+        with_heights = (
+            table.append_column("xhgt", pa.nulls(len(table), pa.float64()))
+            if table is not None and self._has_columns and "xhgt" not in table.column_names
+            else table
+            for table in tables
+        )
+        self._writer.add(outcome, *with_heights)
 
     def close(self) -> Callable[[], None]:
         """Finish the file; return what publishes it."""

@@ -230,6 +230,37 @@ def test_the_whole_as_an_array_with_coordinates(three: list[Path]) -> None:
     )
 
 
+def test_views_of_views_are_one(three: list[Path]) -> None:
+    h = open_jacobian(three).without_failed()
+
+    def same(one: Jacobian, other: Jacobian) -> None:
+        np.testing.assert_allclose(one.to_csr().toarray(), other.to_csr().toarray(), rtol=1e-12)
+        assert one.cells.is_same_as(other.cells)
+        assert np.array_equal(one.flux_time_bounds, other.flux_time_bounds)
+        assert one.obs.equals(other.obs)
+
+    box, days, rows = (-111.8, 40.1, -111.4, 40.4), slice("2023-07-15T04", "2023-07-15T22"), ["c-3", "a-0", "b-1"]
+    same(h.coarsen((2, 3)).coarsen((2, 2)), h.coarsen((4, 6)))
+    same(h.coarsen(2).aggregate_time("D"), h.aggregate_time("D").coarsen(2))
+    same(h.aggregate_time("3h").aggregate_time("D"), h.aggregate_time("D"))
+    same(h.select(rows=rows).select(region=box).select(time=days), h.select(rows, box, days))
+    same(h.select(region=box).coarsen((3, 2)).select(rows=rows), h.select(rows=rows).select(region=box).coarsen((3, 2)))
+
+
+def test_matrices_of_other_selections_join(three: list[Path]) -> None:
+    """An hour may be left out of one of them and be a time step of another."""
+    a, b = open_jacobian(three[0]), open_jacobian(three[1]).without_failed()
+    both = concat_jacobians([a.select(time=slice("2023-07-15T02", "2023-07-15T03")), b])
+    assert both.flux_time[0] == b.flux_time[0]
+    hours = [h in both.flux_time[1:3] for h in a.flux_time]
+    expected = np.zeros((7, *both.flux_time.shape, NY * NX))
+    expected[:4, 1:3] = a.to_csr().toarray().reshape(4, -1, NY * NX)[:, hours]
+    expected[4:] = b.to_csr().toarray().reshape(3, -1, NY * NX)
+    np.testing.assert_allclose(both.to_csr().toarray(), expected.reshape(7, -1))
+    np.testing.assert_allclose(both @ np.ones(both.shape[1]), expected.sum(axis=(1, 2)))
+    np.testing.assert_allclose(both.rmatvec(np.ones(7)), expected.sum(axis=0).ravel())
+
+
 def test_other_grids_join_after_coarsening(three: list[Path], tmp_path: Path) -> None:
     finer = sample("d", seed=4, grid={**GRID, "xres": 0.05, "yres": 0.05}).write(tmp_path / "d.nc")
     with pytest.raises(JacobianError, match=r"d\.nc and .*a\.nc are on different grids .* concat_jacobians"):
