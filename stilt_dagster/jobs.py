@@ -25,10 +25,12 @@ from stilt_dagster.operations.products import maps
 from stilt_dagster.operations.products.conversions import Options, convert_scenes
 from stilt_dagster.operations.products.export import concatenate_scenes, export_rstilt
 from stilt_dagster.operations.registration.delete import delete_scene, require_no_run
+from stilt_dagster.operations.registration.inputs import require_inputs
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.jacobian.adapters.codes import Code
 from stilt_dagster.science.scenes.loading import load_scene, parse_scene
 
@@ -68,9 +70,10 @@ def register(context: dg.OpExecutionContext, config: RegisterConfig, store: Stor
             scene = load_scene(Path(config.file), retrieve)
         else:
             scene = parse_scene(config.yaml, "the scene's YAML", Path.cwd(), retrieve=retrieve)
+        require_inputs(context.instance, store.store, scene)
         new = register_scene(context.instance, store.store, scene, replace=config.replace)
     context.log.info(
-        f"scene {scene.id}: {len(scene.receptor_list)} receptors, {'registered' if new else 'known already'}"
+        f"scene {scene.id}: {counted(len(scene.receptor_list), 'receptor')}, {'registered' if new else 'known already'}"
     )
     return scene.id
 
@@ -98,7 +101,7 @@ def delete(context: dg.OpExecutionContext, config: DeleteConfig, store: StoreRes
         for scene in config.scenes:
             deleted = delete_scene(context.instance, store.store, scene, keep_files=config.keep_files)
             files += deleted.files
-            context.log.info(f"scene {scene}: deleted, {deleted.files} files")
+            context.log.info(f"scene {scene}: deleted, {counted(deleted.files, 'file')}")
     return files
 
 
@@ -120,7 +123,7 @@ def concatenate(context: dg.OpExecutionContext, config: ConcatConfig, store: Sto
     """Write the jacobians of several scenes as one."""
     with user_errors_as_failures():
         rows, columns = concatenate_scenes(store.store, config.scenes, Path(config.output))
-    context.log.info(f"{config.output}: {rows} observations, {columns} columns")
+    context.log.info(f"{config.output}: {counted(rows, 'observation')}, {counted(columns, 'column')}")
     return config.output
 
 
@@ -160,7 +163,9 @@ def convert(context: dg.OpExecutionContext, config: ConvertConfig, store: StoreR
     )
     with user_errors_as_failures():
         files = convert_scenes(store.store, config.scenes, config.code, Path(config.output), options)
-    context.log.info(f"{config.output}: {len(config.scenes)} scenes in {len(files)} files for {config.code}")
+    context.log.info(
+        f"{config.output}: {counted(len(config.scenes), 'scene')} in {counted(len(files), 'file')} for {config.code}"
+    )
     return len(files)
 
 
@@ -214,7 +219,7 @@ def write_footprints(
     with user_errors_as_failures():
         scene = open_scene(store, transport_engine, config.scene)
         count, failed = maps.export_footprints(store.store, scene, config.receptors, Path(config.output))
-    context.log.info(f"{config.output}: {count} receptors, {failed} of them failed")
+    context.log.info(f"{config.output}: {counted(count, 'receptor')}, {failed} of them failed")
     return config.output
 
 
@@ -235,7 +240,7 @@ def write_geotiff(
     with user_errors_as_failures():
         scene = open_scene(store, transport_engine, config.scene)
         count, failed = maps.export_geotiff(store.store, scene, config.receptors, Path(config.output))
-    context.log.info(f"{config.output}: sum over {count - failed} receptors; {failed} failed")
+    context.log.info(f"{config.output}: sum over {counted(count - failed, 'receptor')}; {failed} failed")
     return config.output
 
 
@@ -268,7 +273,9 @@ def launch(
     due = due_scenes(progress, failed=config.failed)
     if due:
         launch_campaign(context.instance, campaign, due, failed=config.failed)
-    context.log.info(f"campaign {campaign.name}: {len(due)} of {len(scenes)} scenes: the sensor campaigns runs them")
+    context.log.info(
+        f"campaign {campaign.name}: {len(due)} of {counted(len(scenes), 'scene')}: the sensor campaigns runs them"
+    )
     return len(due)
 
 

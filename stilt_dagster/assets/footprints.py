@@ -17,6 +17,7 @@ from stilt_dagster.partitions import scene_by_shard, shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.outcomes import Report
 from stilt_dagster.science.scenes.spec import Scene
@@ -73,5 +74,5 @@ def _map(scene: Scene, report: Report, shards: dict[str, list[Batch]]) -> dg.Mar
         np.concatenate([getattr(r, axis)[:, 0] for r in receptors] or [np.zeros(0)])
         for axis in ("longitude", "latitude")
     )
-    title = f"{scene.id}: influence on {len(lon)} receptors, all hours"
+    title = f"{scene.id}: influence on {counted(len(lon), 'receptor')}, all hours"
     return picture(influence_map(report.influence, scene.footprint.grid, lon, lat, title))

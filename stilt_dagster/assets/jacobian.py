@@ -16,7 +16,7 @@ from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.errors import FluxError, IncompleteError
+from stilt_dagster.science.errors import FluxError, IncompleteError, counted
 from stilt_dagster.science.jacobian.jacobian import build_jacobian, flux_hours
 from stilt_dagster.science.meteorology.files import Window
 from stilt_dagster.science.observations.background_files import BackgroundFile
@@ -60,7 +60,7 @@ def jacobian(
             report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
         grid, receptors = scene.spec.footprint.grid, scene.spec.receptor_list
         lon, lat = receptors.longitude[:, 0], receptors.latitude[:, 0]
-        title = f"{scene.id}: coverage, sum over {len(receptors)} observations"
+        title = f"{scene.id}: coverage, sum over {counted(len(receptors), 'observation')}"
         actual = record_actual(scene, concurrency_of(context.instance, transport_engine.workers), report.bytes)
         yield dg.Output(
             path,

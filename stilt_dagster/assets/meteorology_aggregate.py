@@ -11,6 +11,7 @@ from stilt_dagster.io_managers import Aggregate
 from stilt_dagster.partitions import scenes
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.meteorology.description import Description, file_name
 from stilt_dagster.science.versions import meteorology_version
@@ -47,10 +48,9 @@ def meteorology_aggregate(
             forecasts=bool(transport_engine.exe_dir),
         )
         if description.outside:
-            some = ", ".join(description.outside[:5])
-            context.log.warning(
-                f"{len(description.outside)} receptors lie outside the meteorology and will fail: {some}"
-            )
+            n, some = len(description.outside), ", ".join(description.outside[:5])
+            verb = "lies" if n == 1 else "lie"
+            context.log.warning(f"{counted(n, 'receptor')} {verb} outside the meteorology and will fail: {some}")
         paths = tuple(path.with_name(file_name(path.stem, k + 1)) for k in range(len(description.grids)))
         yield dg.Output(
             Aggregate(paths, description),

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from stilt_dagster.science.errors import counted
+
 #: Seconds between two log lines at least: each is an event, and short work tells of itself when it ends.
 _LINE_EVERY = 30.0
 
@@ -30,6 +32,6 @@ def progress_of(context: dg.AssetExecutionContext, what: str) -> Iterator[Callab
         now = time.monotonic()
         if done < total and (passed := 4 * done // total) > quarters and now - last > _LINE_EVERY:
             quarters, last = passed, now
-            context.log.info(f"{what}: {done} of {total} receptors")
+            context.log.info(f"{what}: {done} of {counted(total, 'receptor')}")
 
     yield log

@@ -12,6 +12,7 @@ from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.footprints.footprints import part_summary
 from stilt_dagster.science.outcomes import Balance, PartSummary
 
@@ -56,7 +57,7 @@ def _summary(scene: StoredScene, shard: str, batch: Any) -> PartSummary | None:
 def _conserved(scene: StoredScene, parts: list[PartSummary]) -> dg.AssetCheckResult:
     balance = Balance.sum(p.balance for p in parts if p.balance is not None)
     passed = balance.imbalance <= TOLERANCE
-    description = f"the influence of {balance.receptors} receptors is on the grid or outside it"
+    description = f"the influence of {counted(balance.receptors, 'receptor')} is on the grid or outside it"
     if not passed:
         description = (
             f"{balance.imbalance:.1e} of the influence of receptor {balance.receptor} is neither on the grid nor "
@@ -81,11 +82,11 @@ def _conserved(scene: StoredScene, parts: list[PartSummary]) -> dg.AssetCheckRes
 def _felt(scene: StoredScene, parts: list[PartSummary]) -> dg.AssetCheckResult:
     counts = sum((Counter(p.counts) for p in parts), Counter[str]())
     passed = counts["ok"] > 0 or not counts["empty"]
-    description = f"{counts['ok']} receptors feel fluxes on the grid"
+    description = f"{counted(counts['ok'], 'receptor')} {'feels' if counts['ok'] == 1 else 'feel'} fluxes on the grid"
     if not passed:
         description = (
-            f"none of {counts['empty']} receptors of scene {scene.id} feels fluxes on the grid: place the footprint's "
-            "grid upwind of the receptors, around the particles the picture of trajectories shows"
+            f"none of {counted(counts['empty'], 'receptor')} of scene {scene.id} feels fluxes on the grid: place the "
+            "footprint's grid upwind of the receptors, around the particles the picture of trajectories shows"
         )
     return dg.AssetCheckResult(
         check_name=FELT,

@@ -12,6 +12,7 @@ from stilt_dagster.checks.parts import some_of
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.jacobian.validity import Examined, examine, outliers
 from stilt_dagster.science.scratch import Source
 
@@ -51,8 +52,8 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
     yield verdict(
         SUMS,
         different,
-        f"{len(different)} rows do not sum to their footprints, first {_ids(found, different[:1])}: materialize "
-        f"footprints with rerun: all, then jacobian; if it stays, report it with the scene's spec",
+        f"{counted(len(different), 'row')} with another sum than the footprint, first {_ids(found, different[:1])}: "
+        "materialize footprints with rerun: all, then jacobian; if it stays, report it with the scene's spec",
         {
             "rows compared": int(np.count_nonzero(~np.isnan(found.foot_sum))),
             "differing": some_of(_ids(found, different)),
@@ -62,8 +63,8 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
     yield verdict(
         PLAUSIBLE,
         far,
-        f"{len(far)} rows are far from the scene's median, first {_ids(found, far[:1])}: look at these receptors' "
-        "positions, heights and meteorology before they go into an inversion",
+        f"{counted(len(far), 'row')} far from the scene's median, first {_ids(found, far[:1])}: look at these "
+        "receptors' positions, heights and meteorology before they go into an inversion",
         {
             "median, ppm (umol m-2 s-1)-1": float(np.median(found.sums[found.status == 0]))
             if 0 in found.status
@@ -74,7 +75,10 @@ def jacobian_is_right(context: dg.AssetCheckExecutionContext, store: StoreResour
     )
     late = found.rows_outside_hours
     yield verdict(
-        HOURS, late, f"{len(late)} observations can feel hours without columns: {again}", {"observations": len(late)}
+        HOURS,
+        late,
+        f"{counted(len(late), 'observation')} can feel hours without columns: {again}",
+        {"observations": len(late)},
     )
 
 

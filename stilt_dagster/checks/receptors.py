@@ -7,6 +7,7 @@ from stilt_dagster.assets import receptors as receptors_asset
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import missing
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.scenes.receptor_table import read_receptors
 
 
@@ -32,5 +33,5 @@ def receptors_are_valid(context: dg.AssetCheckExecutionContext, store: StoreReso
     return dg.AssetCheckResult(
         passed=passed,
         metadata={"scene": scene.id, **found},
-        description=f"{len(table)} receptors" if passed else f"receptors of {scene.id} are not valid: {advice}",
+        description=counted(len(table), "receptor") if passed else f"receptors of {scene.id} are not valid: {advice}",
     )

@@ -12,6 +12,7 @@ from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.meteorology.extent.margin import escape_warning, margin_to_try
 from stilt_dagster.science.outcomes import Escapes, Outcome, PartSummary
 from stilt_dagster.science.transport.trajectories import part_summary, read_summary
@@ -57,14 +58,14 @@ def _simulated(scene: StoredScene, parts: list[PartSummary]) -> dg.AssetCheckRes
     """Say how many receptors failed, why, and what HYSPLIT logged of the first."""
     failed: list[Outcome] = [o for p in parts for o in p.failed]
     done = sum(sum(p.counts.values()) for p in parts)
-    description = f"{done - len(failed)} of {len(scene.spec.receptor_list)} receptors are simulated"
+    description = f"{done - len(failed)} of {counted(len(scene.spec.receptor_list), 'receptor')} simulated"
     metadata: dict[str, Any] = {"scene": scene.id, "simulated": done - len(failed), "failed": len(failed)}
     if failed:
         first = failed[0]
         description = (
-            f"{len(failed)} of {done} receptors of scene {scene.id} failed; first {first.receptor}: {first.message}. "
-            f"Look at `stilt-dagster scene log {scene.id} {first.receptor}`, fix the cause, and materialize "
-            "trajectories again: only those that failed are tried"
+            f"{len(failed)} of {counted(done, 'receptor')} of scene {scene.id} failed; first {first.receptor}: "
+            f"{first.message}. Look at `stilt-dagster scene log {scene.id} {first.receptor}`, fix the cause, and "
+            "materialize trajectories again: only those that failed are tried"
         )
         metadata["failures"] = some_of([f"`{o.receptor}` {o.reason}: {o.message}" for o in failed])
         metadata["HYSPLIT's log"] = dg.MetadataValue.md(log_of_failures(scene, failed))

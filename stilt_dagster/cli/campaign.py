@@ -20,7 +20,7 @@ from stilt_dagster.cli.console import (
     to_stderr,
     user_errors,
 )
-from stilt_dagster.science.errors import CampaignError, UserError
+from stilt_dagster.science.errors import CampaignError, UserError, counted
 
 if TYPE_CHECKING:
     from stilt_dagster.operations.campaigns.progress import Progress
@@ -49,7 +49,7 @@ def add(
         if as_json:
             typer.echo(json.dumps({"campaign": campaign.name, "scenes": count, "new": new}))
         else:
-            registered = f"{count} registered scene{'' if count == 1 else 's'}"
+            registered = counted(count, "registered scene")
             typer.echo(f"{campaign.name}: {'added' if new else 'already there'}, {registered}")
 
 
@@ -75,7 +75,7 @@ def list_campaigns(as_json: AsJson = False) -> None:
             typer.echo(json.dumps(rows))
         else:
             for row in rows:
-                typer.echo(f"{row['campaign']}\t{_scenes(row['scenes'])}")
+                typer.echo(f"{row['campaign']}\t{counted(row['scenes'], 'scene')}")
             if not (rows or bad):
                 typer.echo("no campaigns yet: add one with `stilt-dagster campaign add FILE`", err=True)
     if bad:
@@ -102,7 +102,7 @@ def _print_progress(found: Progress) -> None:
     console = output()
     counts, receptors, cost = found.counts, found.receptors, found.cost
     console.print(
-        f"[bold]{found.campaign}[/]: {_scenes(len(found.scenes))}: "
+        f"[bold]{found.campaign}[/]: {counted(len(found.scenes), 'scene')}: "
         + ", ".join(f"{counts[state]} {state}" for state in counts),
         soft_wrap=True,
     )
@@ -145,7 +145,9 @@ def plan(name: Name, as_json: AsJson = False) -> None:
         else:
             figures = found.planned
             console = output()
-            console.print(f"[bold]{campaign.name}[/]: {_scenes(len(scenes))}, {figures.receptors} receptors")
+            console.print(
+                f"[bold]{campaign.name}[/]: {counted(len(scenes), 'scene')}, {counted(figures.receptors, 'receptor')}"
+            )
             table = Table(box=None, pad_edge=False, show_header=False)
             rows = {
                 "particle-hours": f"{figures.particle_hours:,}",
@@ -195,7 +197,7 @@ def run(
             else:
                 for scene in due:
                     typer.echo(scene)
-                to_stderr(_scenes(len(due)) + (" launched" if launch and not dry_run else " would run"))
+                to_stderr(counted(len(due), "scene") + (" launched" if launch and not dry_run else " would run"))
             return
         result = run_campaign(
             instance, store, campaign, due, engine, lambda: _definitions(workers), no_output if as_json else to_stderr
@@ -204,7 +206,7 @@ def run(
             failures = [{"scene": scene, "reason": reason} for scene, reason in result.failed.items()]
             typer.echo(json.dumps({"campaign": name, "done": result.done, "failures": failures}))
         else:
-            typer.echo(f"{name}: {_scenes(len(result.done))} done, {len(result.failed)} failed")
+            typer.echo(f"{name}: {counted(len(result.done), 'scene')} done, {len(result.failed)} failed")
     if result.failed:
         raise typer.Exit(FAILED)
 
@@ -217,10 +219,6 @@ def delete(name: Name, as_json: AsJson = False) -> None:
 
         delete_campaign(open_store(), name)
         typer.echo(json.dumps({"campaign": name}) if as_json else f"{name}: deleted; its scenes stay")
-
-
-def _scenes(count: int) -> str:
-    return f"{count} scene{'' if count == 1 else 's'}"
 
 
 def _engine() -> str:

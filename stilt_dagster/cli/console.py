@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stilt_dagster.science.errors import RunFailedError, UserError
+from stilt_dagster.science.errors import RunFailedError, UserError, counted
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -144,8 +144,8 @@ def print_status(status: Status) -> None:
     console = output()
     counts = status.to_dict()
     console.print(
-        f"[bold]{status.scene}[/]: {status.receptors} receptors: {counts['ok']} ok, {counts['empty']} empty, "
-        f"{counts['failed']} failed, {counts['pending']} pending",
+        f"[bold]{status.scene}[/]: {counted(status.receptors, 'receptor')}: {counts['ok']} ok, "
+        f"{counts['empty']} empty, {counts['failed']} failed, {counts['pending']} pending",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)

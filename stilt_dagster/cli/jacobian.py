@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stilt_dagster.cli.console import AsJson, SceneIds, matching, open_store, user_errors
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.jacobian.adapters.codes import Code
 
 app = typer.Typer(no_args_is_help=True, help="Work on finished jacobians.")
@@ -33,7 +34,8 @@ def concat(
         if as_json:
             typer.echo(json.dumps({"output": str(output), "shape": [rows, columns]}))
         else:
-            typer.echo(f"{output}: {rows} observations of {len(scenes)} scenes, {columns} columns")
+            of = f"{counted(rows, 'observation')} of {counted(len(scenes), 'scene')}"
+            typer.echo(f"{output}: {of}, {counted(columns, 'column')}")
 
 
 @app.command("export")
@@ -72,4 +74,4 @@ def export(
         if as_json:
             typer.echo(json.dumps({"format": code, "files": [str(path) for path in files]}))
         else:
-            typer.echo(f"{output}: {len(named)} scenes in {len(files)} files for {code}")
+            typer.echo(f"{output}: {counted(len(named), 'scene')} in {counted(len(files), 'file')} for {code}")

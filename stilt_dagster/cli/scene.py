@@ -25,7 +25,7 @@ from stilt_dagster.cli.console import (
     user_errors,
 )
 from stilt_dagster.cli.scene_plan import status_with_plan
-from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.errors import UserError, counted
 
 if TYPE_CHECKING:
     from stilt_dagster.operations.run import Selection
@@ -46,6 +46,7 @@ def add(
     """Register scenes: check their specs, write them to the store, add their partitions."""
     with user_errors():
         from stilt_dagster.operations.ingest.granules import retrieve
+        from stilt_dagster.operations.registration.inputs import require_inputs
         from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.science.scenes.loading import load_scene
 
@@ -54,13 +55,15 @@ def add(
         if doubled := {i for i in ids if ids.count(i) > 1}:
             raise UserError(f"scene {doubled.pop()} is given by two of the files: give one another id or name")
         store, instance = open_store(), open_instance()
+        for scene in scenes:
+            require_inputs(instance, store, scene)
         added = []
         for scene in scenes:
             new = register_scene(instance, store, scene, replace=replace)
             added.append({"scene": scene.id, "receptors": len(scene.receptor_list), "new": new})
             if not as_json:
                 state = "registered" if new else "already registered"
-                typer.echo(f"{scene.id}: {state}, {len(scene.receptor_list)} receptors")
+                typer.echo(f"{scene.id}: {state}, {counted(len(scene.receptor_list), 'receptor')}")
         if as_json:
             typer.echo(json.dumps(added))
 
@@ -249,7 +252,7 @@ def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json
         def report(step: str, done: int, total: int) -> None:
             if total and (quarter := 4 * done // total) > quarters.get(step, 0):
                 quarters[step] = quarter
-                to_stderr(f"{step}: {done} of {total} receptors")
+                to_stderr(f"{step}: {done} of {counted(total, 'receptor')}")
 
         made = work_shards(
             open_scene(open_store(), scene),
@@ -285,7 +288,7 @@ def delete(
             if not (store.has_scene(name) or instance.has_dynamic_partition("scenes", name)):
                 raise UserError(f"scene {name} is not registered: there is nothing to delete")
             require_no_run(instance, name)
-        what = names[0] if len(names) == 1 else f"{len(names)} scenes"
+        what = names[0] if len(names) == 1 else counted(len(names), "scene")
         if not yes and not typer.confirm(f"Delete {what}{', keeping files' if keep_files else ' and all files'}?"):
             raise typer.Exit(FAILED)
         deleted = [delete_scene(instance, store, name, keep_files=keep_files) for name in names]
@@ -293,4 +296,4 @@ def delete(
             typer.echo(json.dumps([{"scene": d.scene, "files": d.files} for d in deleted]))
         else:
             for d in deleted:
-                typer.echo(f"{d.scene}: deleted" + ("" if keep_files else f", {d.files} files"))
+                typer.echo(f"{d.scene}: deleted" + ("" if keep_files else f", {counted(d.files, 'file')}"))

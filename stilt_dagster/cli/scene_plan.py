@@ -16,6 +16,7 @@ from stilt_dagster.cli.console import (
     output,
     user_errors,
 )
+from stilt_dagster.science.errors import counted
 
 if TYPE_CHECKING:
     from stilt_dagster.operations.status import Status
@@ -77,7 +78,7 @@ def print_plan(plan: Plan) -> None:
     from rich.table import Table
 
     console = output()
-    console.print(f"[bold]{plan.scene}[/]: {plan.planned.receptors} receptors", soft_wrap=True)
+    console.print(f"[bold]{plan.scene}[/]: {counted(plan.planned.receptors, 'receptor')}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     some = (("planned", plan.planned), ("at most", plan.at_most), ("actual", plan.actual))
     columns = [(name, figures) for name, figures in some if figures is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ class FileArchive:
     def has(self, locations: Sequence[str]) -> bool:
         """Return whether a file is at one of the locations; of what is elsewhere, that it may be."""
         paths = [_local(self._absolute(location)) for location in locations]
-        return any(path is None or path.exists() for path in paths)
+        return any(path is None or _is_file(path) for path in paths)
 
     def open(self, locations: Sequence[str]) -> MeteorologyFile | None:
         """Return the first location that exists, in its present state, or None.
@@ -67,7 +68,7 @@ class FileArchive:
         """
         for location in map(self._absolute, locations):
             path = _local(location)
-            found = _open_remote(location) if path is None else LocalFile(path) if path.is_file() else None
+            found = _open_remote(location) if path is None else LocalFile(path) if _is_file(path) else None
             if found is not None:
                 return found
         return None
@@ -84,7 +85,7 @@ class FileArchive:
             path = _local(location)
             if path is None:
                 path = _copy(location, directory)
-            if path is not None and path.is_file():
+            if path is not None and _is_file(path):
                 return path
         return None
 
@@ -146,6 +147,14 @@ def _meteorology_errors(what: str) -> Iterator[None]:
 def _is_public(location: str) -> bool:
     """Return whether a bucket is one of those that anyone reads without credentials."""
     return location.startswith("s3://noaa-")
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is a file; of a name that is too long, or in a directory that is closed, that there is none.
+
+    pathlib would raise for these.
+    """
+    return os.path.isfile(path)
 
 
 def _local(location: str) -> Path | None:

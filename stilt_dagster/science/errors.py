@@ -5,6 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number of things as messages say it: ``1 receptor``, ``2 receptors``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class UserError(Exception):
     """The base of every error whose message is meant for the person at the terminal or in the UI.
 

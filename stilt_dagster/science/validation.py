@@ -9,10 +9,19 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from stilt_dagster.science.errors import UserError
 
@@ -22,10 +31,51 @@ _MAX_BYTES = 64 * 2**20
 SCENE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
+def require_no_boolean(model: type[BaseModel], name: str, value: Any) -> Any:
+    """Return what is given for a field of a model, unless it is true or false and the field takes numbers.
+
+    YAML reads ``yes``, ``on`` and ``true`` as one boolean, and pydantic takes that for 1.
+    """
+    if _has_boolean(value) and _is_of_numbers(model.model_fields[name].annotation):
+        raise ValueError(f"must be a number, not a yes or no (got {value!r:.80})")
+    return value
+
+
+def _has_boolean(value: Any) -> bool:
+    """Return whether a value is true or false, or a list that holds one."""
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_has_boolean, value)))
+
+
+def _is_of_numbers(annotation: Any) -> bool:
+    """Return whether an annotation has numbers, alone or in lists, and no boolean."""
+    kinds = set(_leaves(annotation))
+    numbers = any(isinstance(kind, type) and issubclass(kind, (int, float)) for kind in kinds - {bool})
+    return numbers and not kinds & {bool, Any}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """Yield the types an annotation is made of; of literals theirs."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from map(type, parts)
+    elif get_origin(annotation) is Annotated:
+        yield from _leaves(parts[0])
+    elif parts:
+        for part in parts:
+            yield from _leaves(part)
+    else:
+        yield annotation
+
+
 class Spec(BaseModel):
     """The base of what a YAML holds: unknown names are errors, and so are numbers that are none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return require_no_boolean(cls, str(info.field_name), value)
 
 
 def _reachable(place: str) -> str:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 
+from stilt_dagster.operations.registration.inputs import require_inputs
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.scenes.loading import load_scene
 from stilt_dagster_tests.conftest import Project
 
 SCENE = "valley-20230715t0920"
@@ -55,6 +61,29 @@ def test_nothing_is_registered_when_one_of_the_files_is_bad(project: Project) ->
     message = project.error("scene", "add", project.scene_file(), bad)
     assert "bad.yaml: transport.numparr: unknown name; did you mean numpar?" in message
     assert not project.store.exists()
+
+
+def test_files_that_are_not_there_are_missed_at_registration(project: Project) -> None:
+    """Of this machine: what a bucket holds, only a run will tell."""
+    field = {"uri": "field.nc", "variable": "ch4"}
+    message = project.error(
+        "scene", "add", project.scene_file(), project.scene_file("b.yaml", id="b", background=field)
+    )
+    assert f"scene b: background.uri: there is no file {project.path / 'field.nc'}: put it there" in message
+    assert not (project.store / "scenes").exists()
+
+    def check(**spec: Any) -> None:
+        with dg.DagsterInstance.ephemeral() as instance:
+            require_inputs(instance, Store(str(project.store)), load_scene(project.scene_file("c.yaml", **spec)))
+
+    errors = dict.fromkeys(("siguverr", "tluverr", "zcoruverr", "horcoruverr"), 1.0)
+    with pytest.raises(SceneError, match=r"transport_error\.flux\.uri: there is no file /.*/field\.nc"):
+        check(transport=errors, transport_error={"flux": field})
+    with pytest.raises(SceneError, match="there is no file"):
+        check(background={**field, "uri": f"file:///{'x' * 300}.nc"})
+    check(background={**field, "uri": "gs://no-such-bucket/field.nc"})
+    (project.path / "field.nc").touch()
+    check(background=field)
 
 
 def test_scenes_that_are_not_there_are_named(project: Project) -> None:

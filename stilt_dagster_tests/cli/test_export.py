@@ -38,8 +38,10 @@ def test_footprints_of_some_receptors(finished: Project, tmp_path: Path) -> None
     finished.cli("export", "rstilt", SCENE, tmp_path / "all")
     ids = pd.read_parquet(finished.store / "receptors" / f"{SCENE}.parquet")["receptor"].tolist()
     some = [word for receptor in (ids[4], ids[1], ids[4]) for word in ("--receptor", receptor)]
-    said = finished.cli("export", "footprints", SCENE, *some, "-o", tmp_path / "some.nc").stdout
+    said = finished.cli("export", "footprints", SCENE, tmp_path / "some.nc", *some).stdout
     assert said == f"{tmp_path / 'some.nc'}: 2 receptors\n"
+    said = finished.cli("export", "footprints", SCENE, *some[:2], "-o", tmp_path / "one.nc").stdout
+    assert said == f"{tmp_path / 'one.nc'}: 1 receptor\n"
     with xr.open_dataset(tmp_path / "some.nc") as ds:
         assert ds.receptor_id.to_numpy().tolist() == [ids[1], ids[4]]
         for k, receptor in enumerate(ds.receptor_id.to_numpy()):
@@ -72,6 +74,8 @@ def test_what_cannot_be_exported_is_said_in_one_line(finished: Project, project:
     for kind in ("footprints", "geotiff"):
         unknown = finished.error("export", kind, SCENE, "--receptor", "ghost", "-o", out)
         assert f"scene {SCENE} has no receptor ghost; one of its 9 is" in unknown
+    twice = finished.error("export", "footprints", SCENE, out, "-o", out)
+    assert f"{out} and --output {out} both say where to write" in twice
     (tmp_path / "without" / "rasterio").mkdir(parents=True)
     (tmp_path / "without" / "rasterio" / "__init__.py").write_text("raise ModuleNotFoundError")
     missing = finished.error("export", "geotiff", SCENE, "-o", out, PYTHONPATH=str(tmp_path / "without"))

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import fips
 import numpy as np
+import pytest
 import stilt
 import xarray as xr
 
 from stilt_dagster import open_jacobian
 from stilt_dagster.jobs import convert_jacobians
+from stilt_dagster.operations.products.conversions import Options, convert_scenes
 from stilt_dagster.resources.configurable import StoreResource
+from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.jacobian.adapters.codes import Code
 from stilt_dagster_tests.conftest import Project
 
 SCENE = "valley-20230715t0920"
@@ -63,6 +68,14 @@ def test_what_cannot_be_exported_is_refused_in_a_line(finished: Project, tmp_pat
 
     assert "must end in .pkl" in refused("fips")
     assert "name --prior and --state-vector" in refused("imi")
+    assert "--prior is of imi, and fips has no use for it" in refused("fips", "--prior", tmp_path / "prior.nc")
+    for option, value in (("state_vector", Path("x")), ("background", 0.0), ("prior", Path("x"))):
+        with pytest.raises(JacobianError, match=f"--{option.replace('_', '-')} is of imi"):
+            convert_scenes(
+                Store(str(finished.store)), [SCENE], Code.OPENGHG, tmp_path / "x", Options(**{option: value})
+            )
+    with pytest.raises(JacobianError, match="--time-resolved is of openghg, and pystilt has no use"):
+        convert_scenes(Store(str(finished.store)), [SCENE], Code.PYSTILT, tmp_path / "x", Options(time_resolved=True))
     assert "scene nowhere has no spec" in refused("fips", scene="nowhere")
     (tmp_path / "prior.nc").write_bytes(pickle.dumps(1))
     line = refused("imi", "--prior", tmp_path / "prior.nc", "--state-vector", tmp_path / "prior.nc")

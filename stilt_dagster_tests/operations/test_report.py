@@ -75,7 +75,7 @@ def test_it_is_made_when_it_is_missing_or_of_another_matrix_and_tells_failures(p
     page = read_page(path.read_text())
     assert [row[:2] for row in page.tables["failures"][1:]] == [[OUTSIDE, "MET_COVERAGE"]]
     assert "1 of 3 receptors failed" in page.text
-    assert f"1 receptors lie outside the meteorology: {OUTSIDE}" in page.text
+    assert f"1 receptor lies outside the meteorology: {OUTSIDE}" in page.text
 
     # A scene of a version that made no report gets one, and nothing else is done again.
     path.unlink()

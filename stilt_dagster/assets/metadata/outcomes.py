@@ -8,6 +8,7 @@ import dagster as dg
 
 from stilt_dagster.operations.log import log_of_failures
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.footprints.footprint_files import STATUS
 from stilt_dagster.science.outcomes import Report
 
@@ -75,7 +76,7 @@ def raise_if_too_many_failed(stored: StoredScene, report: Report) -> None:
         first = report.failures[0]
         reasons = ", ".join(f"{n} {reason}" for reason, n in report.reasons.most_common())
         raise dg.Failure(
-            f"{report.outcomes['failed']} of {report.receptors} receptors failed ({reasons}), more than "
+            f"{report.outcomes['failed']} of {counted(report.receptors, 'receptor')} failed ({reasons}), more than "
             f"max_failed_fraction {scene.max_failed_fraction:g} of scene {scene.id}; first {first.receptor}: "
             f"{first.message}. What succeeded is kept: fix the cause and run it again, or raise the fraction",
             metadata={

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.scenes.grid import Grid
 
 # Plain characters: matplotlib's own notation for powers takes a parser and a tenth of a second a picture.
@@ -57,9 +58,8 @@ def _mark_receptors(axes: Any, grid: Grid, lon: NDArray[np.float64], lat: NDArra
     x, y = (lon % 360 if grid.wraps else lon), lat
     if not grid.is_longlat:
         x, y = grid.transformer.transform(lon, lat)
-    axes.plot(
-        x, y, "o", ms=3 if len(lon) < 500 else 1, mfc="none", mec="#d1495b", mew=0.7, label=f"{len(lon)} receptors"
-    )
+    label = counted(len(lon), "receptor")
+    axes.plot(x, y, "o", ms=3 if len(lon) < 500 else 1, mfc="none", mec="#d1495b", mew=0.7, label=label)
     axes.legend(fontsize=7, loc="lower left", framealpha=0.8)
 
 

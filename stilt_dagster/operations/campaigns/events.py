@@ -10,6 +10,7 @@ import dagster as dg
 
 from stilt_dagster.operations.campaigns.definition import Campaign
 from stilt_dagster.operations.campaigns.progress import Progress
+from stilt_dagster.science.errors import counted
 
 #: Metadata of a request for runs: its scenes.
 LAUNCHED = "stilt/launched"
@@ -93,7 +94,7 @@ def record_progress(instance: dg.DagsterInstance, progress: Progress) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             campaign_key(progress.campaign),
-            description=f"{counts['done']} of {len(progress.scenes)} scenes done, {counts['failed']} failed",
+            description=f"{counts['done']} of {counted(len(progress.scenes), 'scene')} done, {counts['failed']} failed",
             metadata={name: value for name, value in numbers.items() if value is not None},
         )
     )

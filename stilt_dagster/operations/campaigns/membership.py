@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import translate
 
-from stilt_dagster.kubernetes.run_coverage import CAMPAIGN_TAG
 from stilt_dagster.operations.campaigns.definition import Campaign, load_campaigns
 from stilt_dagster.operations.ingest.sources import Source, load_sources
 from stilt_dagster.resources.store import Store
@@ -85,6 +84,8 @@ def campaign_tags(store: Store) -> Callable[[str], dict[str, str]]:
     A tag has one value: of several campaigns a scene belongs to, the first by name. What is wrong with a campaign is
     told where it is used, and keeps no run from being started.
     """
+    from stilt_dagster.kubernetes.run_coverage import CAMPAIGN_TAG  # imports Dagster, and matrices open without it
+
     known: list[Membership] = []
     for campaign in load_campaigns(store):
         try:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from stilt_dagster.science.errors import counted
+
 
 @dataclass
 class Scan:
@@ -51,9 +53,9 @@ class Scan:
     def summary(self) -> str:
         """Return the counts in one line."""
         return (
-            f"{self.listed} files: {len(self.new)} new scenes, {len(self.replaced)} replaced, {self.unchanged} "
-            f"granules unchanged, {len(self.skipped)} skipped, {len(self.waiting)} waiting, {len(self.failed)} given up"
-            + ("" if self.finished else "; more to come")
+            f"{counted(self.listed, 'file')}: {counted(len(self.new), 'new scene')}, {len(self.replaced)} replaced, "
+            f"{counted(self.unchanged, 'granule')} unchanged, {len(self.skipped)} skipped, "
+            f"{len(self.waiting)} waiting, {len(self.failed)} given up" + ("" if self.finished else "; more to come")
         )
 
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from stilt_dagster.science.jacobian.matrix.jacobian import Jacobian
 
 
+#: Options that one code alone has.
+_OPTIONS_OF = {
+    "time_resolved": Code.OPENGHG,
+    "prior": Code.IMI,
+    "state_vector": Code.IMI,
+    "background": Code.IMI,
+}
+
+
 @dataclass(frozen=True)
 class Options:
     """What is taken of the matrix, and what some codes ask for beside it.
@@ -75,6 +84,7 @@ def convert_scenes(store: Store, scenes: Sequence[str], code: Code, output: Path
     """
     from stilt_dagster.operations.products.jacobians import open_jacobian
 
+    _require_options_of(code, options)
     matrix = open_jacobian(jacobian_files(store, scenes))
     if options.without_failed:
         matrix = matrix.without_failed()
@@ -89,6 +99,20 @@ def convert_scenes(store: Store, scenes: Sequence[str], code: Code, output: Path
     if code is Code.OPENGHG:
         return list(matrix.to_openghg(output, time_resolved=options.time_resolved).values())
     return list(matrix.to_pystilt(output).values())
+
+
+def _require_options_of(code: Code, options: Options) -> None:
+    """Refuse what only another code asks for: who names it expects it to be used.
+
+    Raises
+    ------
+    JacobianError
+        Naming the option, and the code it is of.
+    """
+    for name, owner in _OPTIONS_OF.items():
+        value = getattr(options, name)
+        if value is not None and value is not False and code is not owner:
+            raise JacobianError(f"--{name.replace('_', '-')} is of {owner}, and {code} has no use for it: leave it out")
 
 
 def _to_imi(matrix: Jacobian, output: Path, options: Options) -> dict[str, Path]:

@@ -48,12 +48,32 @@ def open_jacobian(
     from stilt_dagster.science.part_pool import prefetch
 
     if campaign is not None:
+        if not isinstance(campaign, str):
+            raise JacobianError(f"a campaign is named by text (got {campaign!r:.80})")
         if not isinstance(where, (str, Path)):
             raise JacobianError("a campaign is of one store: name its directory or URL")
         places = _files_of_campaign(_checked(where), campaign)
     else:
-        places = [_checked(place) for place in ([where] if isinstance(where, (str, Path)) else where)]
+        places = [_checked(place) for place in _listed(where)]
     return join_files([file for _, file in prefetch(_read, places, _OPENING)], duplicates)
+
+
+def _listed(where: Path | str | Sequence[Path | str]) -> list[Path | str]:
+    """Return places one by one.
+
+    Raises
+    ------
+    JacobianError
+        If these are none.
+    """
+    try:
+        places = [where] if isinstance(where, (str, Path)) else list(where)
+    except TypeError:
+        places = [where]  # type: ignore[list-item]
+    for place in places:
+        if not isinstance(place, (str, Path)):
+            raise JacobianError(f"a jacobian is a path or URL, or several are a list of them (got {place!r:.80})")
+    return places
 
 
 def _checked(place: Path | str) -> str:
@@ -83,6 +103,11 @@ def _read(place: str) -> JacobianFile:
         source = ranges_of(place)
     elif (path := Path(place.removeprefix("file://")).expanduser()).is_file():
         source = path.resolve()
+    elif path.is_dir():
+        raise JacobianError(
+            f"{place} is a directory: open a campaign of a store with open_jacobian({place!r}, campaign=NAME), or list "
+            "files, <store>/jacobian/<scene>.nc"
+        )
     if source is None:
         raise IncompleteError(f"there is no file {place}: run the scene first, or name its jacobian")
     return read_jacobian_file(source, place)

@@ -8,7 +8,7 @@ from pathlib import Path
 from stilt_dagster.resources.folders import Folder
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.errors import IncompleteError, counted
 from stilt_dagster.science.footprints.exports.chosen import require_receptors, sum_footprints
 from stilt_dagster.science.footprints.exports.raster_files import require_rasterio, write_geotiff
 
@@ -75,7 +75,8 @@ def export_geotiff(store: Store, scene: StoredScene, receptors: Sequence[str], o
     _require_begun(scene)
     chosen = require_receptors(scene.spec, receptors)
     total, count = sum_footprints(scene.spec, scene.batches, scene.footprints, chosen)
-    description = f"surface influence, sum over {count} receptors and {abs(scene.spec.transport.n_hours)} hours"
+    hours = counted(abs(scene.spec.transport.n_hours), "hour")
+    description = f"surface influence, sum over {counted(count, 'receptor')} and {hours}"
     tags = {
         "TIFFTAG_IMAGEDESCRIPTION": f"STILT scene {scene.id}: {description}",
         "scene": scene.id,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.scenes.grid import EARTH_RADIUS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +75,11 @@ class GridCells:
     def is_longlat(self) -> bool:
         """Whether the axes are degrees of latitude and longitude."""
         return self.names == ("lat", "lon")
+
+    @property
+    def goes_round(self) -> bool:
+        """Whether the cells go once around the Earth, so that the last is next to the first."""
+        return self.is_longlat and bool(abs(self.x_edges[-1] - self.x_edges[0] - 360.0) < 1e-6)
 
     @property
     def y_bounds(self) -> Floats:
@@ -138,7 +147,7 @@ class Regions:
         return {"region": np.array(self.names, dtype=object)}
 
     def __str__(self) -> str:
-        return f"{self.size} regions"
+        return counted(self.size, "region")
 
     def is_same_as(self, other: GridCells | Regions) -> bool:
         """Return whether columns of both mean the same."""
@@ -146,6 +155,39 @@ class Regions:
 
 
 Cells = GridCells | Regions
+
+
+def require_map(values: xr.DataArray, what: str, dims: tuple[str, ...]) -> None:
+    """Make sure that something is an array with coordinates: of plain numbers nobody knows where they are.
+
+    Raises
+    ------
+    JacobianError
+        If it is anything else.
+    """
+    import xarray as xr
+
+    if not isinstance(values, xr.DataArray):
+        raise JacobianError(
+            f"an xarray.DataArray of {what} on {', '.join(dims)} is needed, with coordinates (got "
+            f"{type(values).__name__})"
+        )
+
+
+def as_numbers(values: Any, what: str) -> Floats:
+    """Return values as an array of numbers.
+
+    Raises
+    ------
+    JacobianError
+        If they are none.
+    """
+    try:
+        if not np.iscomplexobj(values):  # of which numpy would drop the imaginary part
+            return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise JacobianError(f"{what} must hold real numbers (got {type(values).__name__} {values!r:.80})")
 
 
 def has_same_crs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -57,8 +57,8 @@ def first_rows(ids: Sequence[Any], names: Sequence[str], duplicates: Duplicates)
     """
     import pandas as pd
 
-    if duplicates not in ("refuse", "first"):
-        raise JacobianError(f"duplicates is 'refuse' or 'first' (got {duplicates!r})")
+    if not isinstance(duplicates, str) or duplicates not in ("refuse", "first"):
+        raise JacobianError(f"duplicates is 'refuse' or 'first' (got {duplicates!r:.80})")
     counts = [len(i) for i in ids]
     every = pd.Index(np.concatenate([np.asarray(i, dtype=object) for i in ids]))
     first = ~np.asarray(every.duplicated())
@@ -66,8 +66,11 @@ def first_rows(ids: Sequence[Any], names: Sequence[str], duplicates: Duplicates)
         again = int(np.flatnonzero(~first)[0])
         before = int(np.flatnonzero(every == every[again])[0])
         owner = np.repeat(np.arange(len(counts)), counts)
+        one, other = names[owner[before]], names[owner[again]]
+        if one == other and owner[before] != owner[again]:
+            raise JacobianError(f"{one} is named twice: its observations would count twice; name it once")
         raise JacobianError(
-            f"observation {every[again]} is in {names[owner[before]]} and again in {names[owner[again]]}: it would "
-            "count twice; leave one out, or open them with duplicates='first'"
+            f"observation {every[again]} is in {one} and again in {other}: it would count twice; leave one out, or "
+            "open them with duplicates='first'"
         )
     return np.split(first, np.cumsum(counts)[:-1])

@@ -10,7 +10,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.footprints.footprint_files import TEXT
 from stilt_dagster.science.jacobian.boundary.joining import bins_of, concatenate_boundaries, require_one_boundary
 from stilt_dagster.science.jacobian.compatibility import first_rows, require_one_grid
@@ -66,7 +66,7 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
             out.attrs.update({k: v for k, v in files[0].attrs.items() if k in _SHARED})
             out.attrs["shape"] = np.array(shape, "i8")
             out.attrs["scene"] = " ".join(f.scene for f in known)
-            out.attrs["title"] = f"STILT jacobian of {len(files)} scenes"
+            out.attrs["title"] = f"STILT jacobian of {counted(len(files), 'scene')}"
             out.attrs["history"] = "concatenated by stilt_dagster from the jacobians of the scenes it names"
     return shape
 

@@ -169,9 +169,13 @@ def read_jacobian_file(source: Path | Ranges, name: str) -> JacobianFile:
         if hostile := find_hostile_part_of(file, streamed=("data", "indices", "nnz")):
             raise JacobianError(f"{name} is not read: {hostile}")
         form = _text(file.attrs.get("format", ""))
+        if not form.startswith("stilt-jacobian/"):
+            said = f" but a {form:.40}" if form else ""
+            raise JacobianError(f"{name} is no jacobian{said}: name a scene's, <store>/jacobian/<scene>.nc")
         if form != JACOBIAN_FORMAT:
-            said = f"is a {form}" if form else "says no format"
-            raise JacobianError(f"{name} {said}, and {JACOBIAN_FORMAT} is read: make it again with this version")
+            raise JacobianError(
+                f"{name} is a {form:.40}, and {JACOBIAN_FORMAT} is read: make it again with this version"
+            )
         _, y, x = _text(file.attrs["column_order"]).split()
         # Each variable is opened once: it takes as long as reading one of a thousand rows.
         variables = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset)}

@@ -99,8 +99,11 @@ def aggregate(steps: Steps, into: Any) -> tuple[Steps, Steps]:
     else:
         try:
             times = pd.DatetimeIndex(into)
-        except (ValueError, TypeError) as error:
-            raise JacobianError(f"edges of time steps must be times, or a frequency such as 'D': {error}") from None
+            len(times)  # of an array without dimensions there is none
+        except (ValueError, TypeError, OverflowError):
+            raise JacobianError(
+                f"edges of time steps must be times, or a frequency such as 'D' (got {into!r:.80})"
+            ) from None
         times = times.tz_convert(None) if times.tz is not None else times
         if len(times) < 2 or not times.is_monotonic_increasing or not times.is_unique:
             raise JacobianError("edges of time steps must ascend, two or more of them")
@@ -129,20 +132,32 @@ def _edges_of_frequency(steps: Steps, frequency: str) -> NDArray[np.datetime64]:
     first, last = pd.Timestamp(as_times(steps[:1, 0])[0]), pd.Timestamp(as_times(steps[-1:, 1])[0])
     try:
         offset = pd.tseries.frequencies.to_offset(frequency)
+        if offset is None or offset.n < 1 or _is_no_hours(offset):
+            raise ValueError
         origin = (
             pd.Series(0, index=pd.DatetimeIndex([first, last]))
             .resample(offset, closed="left", label="left")
             .sum()
             .index
         )
-    except (ValueError, TypeError) as error:
-        raise JacobianError(f"{frequency!r} is no frequency of pandas, such as 'D', '3h' or 'MS': {error}") from None
+    except (ValueError, TypeError):
+        raise JacobianError(
+            f"{frequency!r:.80} is no frequency of pandas of full hours, such as 'D', '3h' or 'MS'"
+        ) from None
     edges = origin.append(pd.DatetimeIndex([origin[-1] + offset]))
     return edges.to_numpy("M8[ns]")
 
 
-def within(steps: Steps, time: slice) -> slice:
-    """Return which steps begin in a slice of times; a day, month or year as its end is meant to its end.
+def _is_no_hours(offset: Any) -> bool:
+    """Return whether a frequency has a fixed length that is no whole number of hours; months have none."""
+    try:
+        return bool(offset.nanos % 3_600_000_000_000)
+    except ValueError:
+        return False
+
+
+def within(steps: Steps, time: slice | str) -> slice:
+    """Return which steps begin in a slice of times; a day, month or year is meant to its end, in a slice or alone.
 
     Raises
     ------
@@ -152,13 +167,18 @@ def within(steps: Steps, time: slice) -> slice:
     import pandas as pd
 
     index: pd.DatetimeIndex = pd.DatetimeIndex(as_times(steps[:, 0]))
+    wanted = slice(time, time) if isinstance(time, str) else time
     try:
-        found = index.slice_indexer(time.start, time.stop)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise JacobianError(f"time is a slice of times, such as slice('2023-07-15', '2023-07-16'): {error}") from None
-    if time.step is not None:
+        found = index.slice_indexer(wanted.start, wanted.stop)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise JacobianError(
+            "time is a day or month such as '2023-07-15', or a slice of times in UTC such as "
+            f"slice('2023-07-15', '2023-07-16') (got {time!r:.120})"
+        ) from None
+    if wanted.step is not None:
         raise JacobianError("time is a slice of times without a step width: aggregate_time makes longer steps")
     if found.start >= found.stop:
         first, last = _minute(index[0].to_datetime64()), _minute(as_times(steps[-1:, 1])[0])
-        raise JacobianError(f"time {time.start} to {time.stop} has no step: flux is of {first} to {last}")
+        said = time if isinstance(time, str) else f"{wanted.start} to {wanted.stop}"
+        raise JacobianError(f"time {said} has no step: flux is of {first} to {last}")
     return found

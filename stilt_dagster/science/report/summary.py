@@ -207,8 +207,8 @@ def find_warnings(scene: Scene, summary: Summary, description: Description | Non
     counts, escapes = rows.counts, escapes_of(summary.rows)
     if counts["failed"]:
         found.append(
-            f"{counts['failed']:,} of {len(rows):,} receptors failed. Their rows are no measurement: leave them out of "
-            "an inversion (status is 2)"
+            f"{counts['failed']:,} of {len(rows):,} receptor{'' if len(rows) == 1 else 's'} failed. Their rows are no "
+            "measurement: leave them out of an inversion (status is 2)"
         )
     if escapes.are_many and description is not None:
         from stilt_dagster.science.meteorology.extent.margin import escape_warning
@@ -217,13 +217,14 @@ def find_warnings(scene: Scene, summary: Summary, description: Description | Non
         found.append(f"{escape_warning(scene, description.grids, escapes)}. Most of all {worst}")
     if description is not None and description.outside:
         some = _some(description.outside)
-        found.append(f"{len(description.outside):,} receptors lie outside the meteorology: {some}")
+        n = len(description.outside)
+        found.append(f"{n:,} receptor{' lies' if n == 1 else 's lie'} outside the meteorology: {some}")
     used = rows.status != _FAILED
     short = used & (rows.hours_covered < abs(scene.transport.n_hours) - 0.1)
     if short.any():
         some = _some([rows.ids[k] for k in np.flatnonzero(short)[:4]])
         found.append(
-            f"particles of {int(short.sum()):,} receptors were followed for less than "
+            f"particles of {int(short.sum()):,} receptor{'' if short.sum() == 1 else 's'} were followed for less than "
             f"{abs(scene.transport.n_hours)} h: {some}"
         )
     outside = float(rows.outside[rows.status == _OK].mean()) if counts["ok"] else 0.0

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -19,6 +20,7 @@ from pydantic import (
 
 from stilt_dagster.science.pystilt import HysplitConfig
 from stilt_dagster.science.scenes.receptors import Receptor
+from stilt_dagster.science.validation import require_no_boolean
 
 #: Columns the near-field correction reads.
 NEAR_FIELD_COLUMNS = ("dens", "samt", "sigw", "tlgr", "foot", "mlht")
@@ -64,7 +66,7 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
     )
     kmsl: Literal[0, 1] = Field(0, description="Heights are above ground (0) or above sea level (1).")
     precision: float | None = Field(
-        None, gt=0, le=1, description="Relative Monte-Carlo error of a row at which no more particles are released."
+        None, gt=0, lt=1, description="Relative Monte-Carlo error of a row at which no more particles are released."
     )
     max_numpar: int | None = Field(
         None,
@@ -88,10 +90,19 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
                 raise ValueError(f"{name} names files of the machine; an operator sets it on the transport engine")
         if isinstance(data.get("varsiwant"), str):
             data["varsiwant"] = [v for v in re.split(r"[\s,'\"]+", data["varsiwant"]) if v]
+        for group in (WIND_ERRORS, MIXING_ERRORS):
+            given, missing = [n for n in group if n in data], [n for n in group if n not in data]
+            if given and missing:
+                raise ValueError(f"errors go together: with {', '.join(given)} set {', '.join(missing)} too")
         # Only krand 2 takes a seed: asking for another mode is asking for its own random numbers.
         if data.get("krand", 2) != 2:
             data.setdefault("seed", "none")
         return data
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return require_no_boolean(cls, str(info.field_name), value)
 
     @field_validator("efile", "pinbc", "pinpf", "poutf")
     @classmethod

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
+from stilt_dagster.operations.campaigns.definition import Campaign
+from stilt_dagster.operations.ingest.sources import Source
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.loading import load_scene, make_scene, scene_from_json
 from stilt_dagster.science.scenes.receptors import grid_receptors
@@ -208,7 +213,11 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport": {"krand": 7}}, "transport.krand"),
         ({"transport": {"krand": 4, "seed": 1}}, "seed needs krand 2"),
         ({"transport": {"seed": "dice"}}, "transport.seed"),
-        ({"transport": {"siguverr": 1.0}}, "error parameters"),
+        (
+            {"transport": {"siguverr": 1.0}},
+            "errors go together: with siguverr set tluverr, zcoruverr, horcoruverr too",
+        ),
+        ({"transport": {"tlzierr": 60, "horcorzierr": 1}}, "with tlzierr, horcorzierr set sigzierr too"),
         ({"transport": {"siguverr": 0, "tluverr": 1, "zcoruverr": 1, "horcoruverr": 1}}, "siguverr must be above 0"),
         (
             {"transport": {"siguverr": 51, "tluverr": 1, "zcoruverr": 1, "horcoruverr": 1}},
@@ -220,6 +229,12 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport_error": {"flux": {"uri": "ftp://f.nc", "variable": "x"}}}, "must be a path, or begin with gs://"),
         ({"transport": {"precision": 0.1}}, "precision and max_numpar go together"),
         ({"transport": {"precision": 0, "max_numpar": 4000}}, "transport.precision"),
+        ({"transport": {"precision": 1.0, "max_numpar": 4000}}, "transport.precision: Input should be less than 1"),
+        ({"transport": {"precision": True, "max_numpar": 4000}}, "transport.precision: must be a number, not a yes or"),
+        ({"transport": {"krand": True}}, "transport.krand: must be a number"),
+        ({"transport": {"ziscale": [1, True]}}, "transport.ziscale: must be a number, not a yes or no (got [1, True])"),
+        ({"footprint": {"xres": True}}, "footprint.xres: must be a number"),
+        ({"background": {"boundary": {"heights": [False, 1]}}}, "background.boundary.heights: must be a number"),
         ({"transport": {"precision": 0.1, "max_numpar": 19}}, "max_numpar must be at least twice numpar"),
         ({"transport": {"precision": 0.1, "max_numpar": 4000, "krand": 4}}, "precision needs seeds"),
         ({"transport": {"outdt": -1}}, "outdt"),
@@ -284,6 +299,32 @@ def test_bad_input_is_refused_in_one_line_that_names_the_field(changes: dict, me
     assert text.startswith("scene.yaml: ")
     assert message in text
     assert "\n" not in text
+
+
+def _numeric(model: type[BaseModel]) -> list[str]:
+    """Return the fields of a model whose JSON Schema has numbers and no truth values."""
+    properties = model.model_json_schema(by_alias=False, mode="validation")["properties"]
+    kinds = {name: re.findall(r"'type': '(\w+)'", str(part)) for name, part in properties.items()}
+    return [n for n, found in kinds.items() if {"number", "integer"} & set(found) and "boolean" not in found]
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models an annotation holds, and those these hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _parts(field.annotation)
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+@pytest.mark.parametrize("model", dict.fromkeys([*_parts(Scene), *_parts(Source), *_parts(Campaign)]))
+def test_a_truth_value_is_no_number_of_any_spec(model: type[BaseModel]) -> None:
+    names = {model.model_fields[name].alias or name for name in _numeric(model)}
+    if names:
+        with pytest.raises(ValidationError) as caught:
+            model.model_validate(dict.fromkeys(names, True))
+        assert names <= {e["loc"][0] for e in caught.value.errors() if e["type"] == "value_error"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.jacobian.adapters.operator import Operator, require_finished, require_grid
-from stilt_dagster.science.jacobian.cells import GridCells
+from stilt_dagster.science.jacobian.cells import GridCells, as_numbers
 from stilt_dagster.science.scratch import whole, writing
 
 #: What of each unit IMI's files hold: mol mol-1 and ppb in a ppm.
@@ -100,7 +101,7 @@ def write_granules(
     """
     require_finished(operator, "IMI")
     labels = _labels(require_grid(operator, "IMI"), state_vector)
-    prior = np.asarray(prior, np.float64)
+    prior = as_numbers(prior, "the prior")
     if prior.shape != (operator.shape[1],):
         raise JacobianError(
             f"the prior has shape {prior.shape}, and the matrix {operator.shape[1]} columns: use H.flux_vector"
@@ -142,7 +143,9 @@ def _known_part(operator: Operator, background: ArrayLike | None) -> NDArray[np.
                 "observations have no background: give background=, ppm, or set `background` in the scenes"
             )
         background = obs["background"]
-    given = np.broadcast_to(np.asarray(background, np.float64), (len(obs),))
+    given = as_numbers(background, "background")
+    if given.shape not in ((), (len(obs),)):
+        raise JacobianError(f"background has shape {given.shape}, and there are {counted(len(obs), 'observation')}")
     known: NDArray[np.float64] = given + obs["prior_term"].to_numpy(np.float64)
     for what, values in (("background and prior term", known), ("value", obs["value"].to_numpy(np.float64))):
         if not np.isfinite(values).all():
@@ -153,7 +156,7 @@ def _known_part(operator: Operator, background: ArrayLike | None) -> NDArray[np.
 
 def _labels(cells: GridCells, state_vector: Any) -> NDArray[np.float64]:
     """Return the element of each cell, once it is known to be of the matrix's grid."""
-    if hasattr(state_vector, "dims"):
+    if not isinstance(state_vector, Mapping) and hasattr(state_vector, "dims"):
         missing = [n for n in cells.names if n not in state_vector.dims]
         if missing or state_vector.ndim != 2:
             raise JacobianError(
@@ -166,7 +169,7 @@ def _labels(cells: GridCells, state_vector: Any) -> NDArray[np.float64]:
                 raise JacobianError(
                     f"the state vector has other {name} than the matrix: use H.coarsen(grid=...) with its edges"
                 )
-    labels = np.asarray(state_vector, np.float64)
+    labels = as_numbers(state_vector, "the state vector")
     if labels.shape != tuple(cells.shape):
         raise JacobianError(f"the state vector has shape {labels.shape}, and the grid {tuple(cells.shape)}")
     return labels

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.jacobian.cells import Cells, GridCells
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def require_finished(operator: Operator, code: str) -> None:
     failed = operator.obs.index[operator.obs["status"].to_numpy() == "failed"]
     if len(failed):
         raise JacobianError(
-            f"{len(failed)} of {operator.shape[0]} observations failed (the first is {failed[0]}), and {code} takes no "
-            "unknown rows: use H.without_failed(), or --without-failed"
+            f"{len(failed)} of {counted(operator.shape[0], 'observation')} failed (the first is {failed[0]}), and "
+            f"{code} takes no unknown rows: use H.without_failed(), or --without-failed"
         )
     if not operator.shape[0]:
         raise JacobianError(f"there are no observations to give to {code}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
-from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells
+from stilt_dagster.science.errors import JacobianError, counted
+from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, as_numbers, require_map
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Units of fluxes, and other ways to write them.
 FLUX_UNITS = "umol m-2 s-1"
 _SAME_UNITS = {"umol m-2 s-1", "umol/m2/s", "umol m^-2 s^-1", "umol/m^2/s", "umol m**-2 s**-1", "micromol m-2 s-1"}
+
+#: Kinds of values on an axis of a flux and of a matrix that can be the same: numbers, times, names of regions.
+_COMPARABLE = {("f", "f"), ("i", "f"), ("u", "f"), ("M", "M"), ("O", "O"), ("U", "O")}
 
 
 def flux_vector(flux: xr.DataArray, times: pd.DatetimeIndex, cells: Cells) -> Floats:
@@ -37,6 +40,8 @@ def flux_vector(flux: xr.DataArray, times: pd.DatetimeIndex, cells: Cells) -> Fl
     JacobianError
         If it has other dimensions, times, cells or units, or values that are not finite.
     """
+    dims = ("flux_time", *cells.dims)
+    require_map(flux, "fluxes", dims)
     units = (
         str(flux.attrs.get("units", FLUX_UNITS))
         .strip()
@@ -45,7 +50,6 @@ def flux_vector(flux: xr.DataArray, times: pd.DatetimeIndex, cells: Cells) -> Fl
     )
     if units not in _SAME_UNITS:
         raise JacobianError(f"the flux is in {units!r}, and a jacobian takes {FLUX_UNITS}: convert it")
-    dims = ("flux_time", *cells.dims)
     if "flux_time" not in flux.dims:
         flux = flux.expand_dims(flux_time=times)
     if set(flux.dims) != set(dims):
@@ -56,10 +60,18 @@ def flux_vector(flux: xr.DataArray, times: pd.DatetimeIndex, cells: Cells) -> Fl
             raise JacobianError(f"the flux has no coordinate {dim}: which values are where is not known")
         axis = flux[dim].to_numpy()
         wanted = times.to_numpy() if dim == "flux_time" else np.asarray(cells.coordinates[dim])
+        if (axis.dtype.kind, wanted.dtype.kind) not in _COMPARABLE:
+            raise JacobianError(
+                f"the flux has values of {axis.dtype} on its {dim}, and this matrix {wanted.dtype}: convert them"
+            )
         flux = flux.isel({dim: _places(axis, wanted, dim)})
+    if flux.dtype.kind not in "iufb":
+        raise JacobianError(f"the flux holds no numbers but {flux.dtype}: convert it")
     x: Floats = flux.to_numpy().astype(np.float64).ravel()
     if not np.isfinite(x).all():
-        raise JacobianError(f"{np.count_nonzero(~np.isfinite(x))} values of the flux are not finite: fill them")
+        raise JacobianError(
+            f"{np.count_nonzero(~np.isfinite(x))} of {counted(len(x), 'value')} of the flux are not finite: fill them"
+        )
     return x
 
 
@@ -85,11 +97,11 @@ def _places(axis: NDArray, wanted: NDArray, dim: str) -> NDArray[np.int64]:
     return order[near]
 
 
-def flux_array(x: Floats, times: pd.DatetimeIndex, bounds: NDArray, cells: Cells) -> xr.DataArray:
+def flux_array(x: Any, times: pd.DatetimeIndex, bounds: NDArray, cells: Cells) -> xr.DataArray:
     """Return a vector of fluxes on a map, with coordinates."""
     import xarray as xr
 
-    x = np.asarray(x)
+    x = as_numbers(x, "a vector of fluxes")
     if x.shape != (len(times) * cells.size,):
         raise JacobianError(f"a vector of fluxes has shape ({len(times) * cells.size},), this one {x.shape}")
     coordinates = {

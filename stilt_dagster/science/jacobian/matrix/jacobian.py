@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.errors import JacobianError, counted
 from stilt_dagster.science.jacobian.adapters.conversions import Conversions
-from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions
+from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions, as_numbers
 from stilt_dagster.science.jacobian.matrix import fluxes, overlap, products
 from stilt_dagster.science.jacobian.matrix.column_map import ColumnMap
 from stilt_dagster.science.jacobian.matrix.rows import find_rows
@@ -78,10 +78,9 @@ class Jacobian(Conversions):
         count = self.obs.status.value_counts()
         outcomes = ", ".join(f"{count[s]} {s}" for s in ("ok", "empty", "failed") if s in count)
         first, last = self.flux_time_bounds[0, 0], self.flux_time_bounds[-1, 1]
-        return (
-            f"<Jacobian {rows} x {columns}: {rows} observations ({outcomes}) of {len(self._pieces)} files, "
-            f"{len(self._steps)} time steps from {first:.16} to {last:.16}, {self.cells}>"
-        )
+        of = f"{counted(rows, 'observation')}{outcomes and f' ({outcomes})'} of {counted(len(self._pieces), 'file')}"
+        steps = f"{counted(len(self._steps), 'time step')} from {first:.16} to {last:.16}"
+        return f"<Jacobian {rows} x {columns}: {of}, {steps}, {self.cells}>"
 
     # Products
 
@@ -150,7 +149,9 @@ class Jacobian(Conversions):
 
     # Views
 
-    def select(self, rows: Any = None, region: Sequence[float] | None = None, time: slice | None = None) -> Jacobian:
+    def select(
+        self, rows: Any = None, region: Sequence[float] | None = None, time: slice | str | None = None
+    ) -> Jacobian:
         """Return some rows and columns; fluxes that are left out are taken for zero.
 
         Parameters
@@ -159,8 +160,9 @@ class Jacobian(Conversions):
             Which observations; of ids or numbers in the order given.
         region : (west, south, east, north), optional
             Cells whose centres lie in this box, in the coordinates of the grid.
-        time : slice, optional
-            Time steps that begin in it, such as ``slice("2023-07-15", "2023-07-16")``: both days, to the end.
+        time : slice or str, optional
+            Time steps that begin in it, such as ``slice("2023-07-15", "2023-07-16")``: both days, to the end; or in
+            one day, month or hour, such as ``"2023-07-15"``.
 
         Raises
         ------
@@ -213,10 +215,8 @@ class Jacobian(Conversions):
         cells: Cells
         if factor is not None:
             cells, shares = overlap.coarsen_by_factor(self.cells, factor)
-        elif isinstance(grid, GridCells):
-            cells, shares = overlap.coarsen_to_cells(self.cells, grid)
         elif grid is not None:
-            cells, shares = overlap.coarsen_to_edges(self.cells, *grid)
+            cells, shares = overlap.coarsen_to_grid(self.cells, grid)
         elif regions is not None:
             cells, shares = overlap.coarsen_to_regions(self.cells, regions)
         return self._with_cells(cells, shares)
@@ -316,12 +316,11 @@ class Jacobian(Conversions):
 
     def _refuse_failed(self, what: str) -> None:
         if n := int(np.count_nonzero(self._failed)):
-            raise JacobianError(
-                f"{n} of {len(self.obs)} observations failed and are no measurement: use H.without_failed().{what}"
-            )
+            failed = f"{n} of {counted(len(self.obs), 'observation')} failed"
+            raise JacobianError(f"{failed} and are no measurement: use H.without_failed().{what}")
 
     def _vectors(self, values: Any, size: int, axis: str) -> Floats:
-        array = np.asarray(values, np.float64)
+        array = as_numbers(values, f"a vector of {size} {axis}")
         if array.ndim not in (1, 2) or array.shape[0] != size:
             raise JacobianError(
                 f"a vector of {size} {axis} is needed, or several as columns, and not an array of {array.shape}; "

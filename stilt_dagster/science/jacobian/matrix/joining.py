@@ -60,6 +60,8 @@ def concat_jacobians(jacobians: Sequence[Jacobian], duplicates: Duplicates = "re
     """
     import pandas as pd
 
+    if not isinstance(jacobians, Sequence) or not all(isinstance(h, Jacobian) for h in jacobians):
+        raise JacobianError("concat_jacobians takes a list of matrices; open_jacobian makes one of files")
     if not jacobians:
         raise JacobianError("there is no jacobian: name at least one")
     names = [_name_of(h) for h in jacobians]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
-from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions, has_same_crs
+from stilt_dagster.science.jacobian.cells import Cells, Floats, GridCells, Regions, has_same_crs, require_map
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -110,9 +110,12 @@ def coarsen_by_factor(cells: GridCells, factor: int | tuple[int, int]) -> tuple[
 
     Where a side is no multiple of its factor, the last blocks have fewer cells.
     """
-    steps = np.broadcast_to(factor, 2) if np.size(factor) in (1, 2) else np.zeros(2)
+    try:
+        steps = np.broadcast_to(factor, 2)
+    except (TypeError, ValueError):
+        steps = np.zeros(2)
     if steps.dtype.kind not in "iu" or steps.min() < 1:
-        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r})")
+        raise JacobianError(f"a factor of coarsening is a whole number from 1, or two of them (got {factor!r:.80})")
     edges = [
         np.unique(np.append(axis[::step], axis[-1]))
         for axis, step in zip((cells.y_edges, cells.x_edges), steps.tolist(), strict=True)
@@ -120,11 +123,28 @@ def coarsen_by_factor(cells: GridCells, factor: int | tuple[int, int]) -> tuple[
     return coarsen_to_edges(cells, edges[0], edges[1])
 
 
+def coarsen_to_grid(cells: GridCells, grid: Any) -> tuple[GridCells, scipy.sparse.csr_matrix]:
+    """Return the cells of another grid, by its edges or those of another matrix, and the shares of the fine ones."""
+    if isinstance(grid, GridCells):
+        return coarsen_to_cells(cells, grid)
+    try:
+        y_edges, x_edges = grid
+    except (TypeError, ValueError):
+        raise JacobianError(
+            f"grid is a pair of edges, of {cells.names[0]} and of {cells.names[1]}, or the cells of another matrix, "
+            f"H.cells (got {type(grid).__name__})"
+        ) from None
+    return coarsen_to_edges(cells, y_edges, x_edges)
+
+
 def coarsen_to_edges(cells: GridCells, y_edges: Any, x_edges: Any) -> tuple[GridCells, scipy.sparse.csr_matrix]:
     """Return the cells of a grid by its edges, and the shares of the fine ones in them."""
     edges = []
     for values, name in ((y_edges, cells.names[0]), (x_edges, cells.names[1])):
-        axis = np.asarray(values, np.float64)
+        try:
+            axis = np.asarray(values, np.float64)
+        except (TypeError, ValueError):
+            raise JacobianError(f"edges of {name} must be numbers (got {values!r:.80})") from None
         if axis.ndim != 1 or len(axis) < 2 or not np.all(np.diff(axis) > 0):
             raise JacobianError(f"edges of {name} must ascend, two or more of them")
         edges.append(axis)
@@ -158,6 +178,7 @@ def coarsen_to_regions(cells: GridCells, labels: xr.DataArray) -> tuple[Regions,
     """
     import scipy.sparse
 
+    require_map(labels, "regions", cells.names)
     if set(labels.dims) != set(cells.names):
         raise JacobianError(f"regions have dimensions {labels.dims}, and need {cells.names}")
     labels = labels.transpose(*cells.names)
@@ -197,12 +218,12 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
     cells : GridCells or Regions
         The cells.
     region : (west, south, east, north)
-        In the coordinates of the grid; west beyond east crosses the antimeridian.
+        In the coordinates of the grid; west beyond east crosses the antimeridian, where the grid does.
 
     Raises
     ------
     JacobianError
-        If there are none, or these are no cells of a grid.
+        If there are none, these are no cells of a grid, or west and east are exchanged.
     """
     import scipy.sparse
 
@@ -211,7 +232,8 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
     try:
         west, south, east, north = (float(v) for v in region)
     except (TypeError, ValueError):
-        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r})") from None
+        raise JacobianError(f"a region is four numbers: west, south, east, north (got {region!r:.80})") from None
+    _require_eastward(cells, west, east)
     y = np.flatnonzero((cells.y >= south) & (cells.y <= north))
     if cells.is_longlat:
         from_west = (cells.x - west) % 360
@@ -235,3 +257,19 @@ def cut_region(cells: Cells, region: Sequence[float]) -> tuple[GridCells, scipy.
         (np.ones(len(places)), (places, np.arange(len(places)))), shape=(cells.size, len(places))
     )
     return kept, shares
+
+
+def _require_eastward(cells: GridCells, west: float, east: float) -> None:
+    """Refuse a box whose west lies east of its east as the grid's own longitudes go.
+
+    On a grid that goes around the Earth there is no such box: it is the other way around. On another one ends are
+    compared as they lie within half a turn of its middle, so that 175 to -175 goes eastward where it crosses that.
+    """
+    if not cells.is_longlat or cells.goes_round or west <= east:
+        return
+    start = (cells.x_edges[0] + cells.x_edges[-1]) / 2 - 180
+    if (west - start) % 360 > (east - start) % 360:
+        raise JacobianError(
+            f"the region's west, {west:g}, lies east of its east, {east:g}, and this matrix has {cells}, which do not "
+            "go around the Earth: exchange them"
+        )

@@ -29,11 +29,14 @@ def find_rows(obs: pd.DataFrame, rows: Any) -> NDArray[np.int64]:
         If there is no such row, or one is named twice.
     """
     n = len(obs)
-    if isinstance(rows, slice):
-        return np.arange(n)[rows]
-    wanted = np.asarray([rows] if isinstance(rows, str) else rows)
+    try:
+        if isinstance(rows, slice):
+            return np.arange(n)[rows]
+        wanted = np.asarray([rows] if isinstance(rows, str) else rows)
+    except (TypeError, ValueError, IndexError):  # slices of texts, sequences of sequences
+        wanted = np.zeros(())
     if wanted.ndim != 1:
-        raise JacobianError("rows are a mask, a slice, or a sequence of ids or numbers")
+        raise JacobianError(f"rows are a mask, a slice of numbers, or a sequence of ids or numbers (got {rows!r:.80})")
     if wanted.dtype == bool:
         if len(wanted) != n:
             raise JacobianError(f"a mask of {n} rows is needed; this one has {len(wanted)}")

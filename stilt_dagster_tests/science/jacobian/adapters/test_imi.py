@@ -85,6 +85,7 @@ def test_what_the_imi_cannot_take_is_refused(tmp_path: Path) -> None:
         (matrix, prior, LABELS[1:], "state vector has shape"),
         (matrix, prior, LABELS * 2, "numbered from 1 without gaps"),
         (matrix, prior, moved, "other lat than the matrix"),
+        (matrix, prior, moved.to_dataset(name="StateVector"), "the state vector must hold real numbers"),
     ):
         with pytest.raises(JacobianError, match=message):
             write_granules(changed, tmp_path, prior=flux, state_vector=labels)
@@ -93,6 +94,8 @@ def test_what_the_imi_cannot_take_is_refused(tmp_path: Path) -> None:
 
 def test_a_background_can_be_given(tmp_path: Path) -> None:
     matrix = small()
+    with pytest.raises(JacobianError, match=r"background has shape \(3,\), and there are 5 observations"):
+        write_granules(matrix, tmp_path, prior=prior_of(matrix), state_vector=LABELS, background=[1.0, 2.0, 3.0])
     alone = matrix.having(obs=matrix.obs.drop(columns="background"))
     given = write_granules(alone, tmp_path / "given", prior=prior_of(matrix), state_vector=LABELS, background=1.65)
     known = write_granules(matrix, tmp_path / "known", prior=prior_of(matrix), state_vector=LABELS)

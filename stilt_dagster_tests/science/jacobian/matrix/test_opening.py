@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,11 @@ def _format(path: Path) -> None:
         file.attrs["format"] = "stilt-jacobian/2"
 
 
+def _other(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file.attrs["format"]
+
+
 def _shape(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs["shape"] = [4, 145]
@@ -69,6 +76,7 @@ def _nothing(path: Path) -> None:
     ("damage", "message"),
     [
         (_format, "is a stilt-jacobian/2, and stilt-jacobian/1 is read"),
+        (_other, r"is no jacobian: name a scene's, <store>/jacobian/<scene>\.nc"),
         (_nothing, "no whole jacobian"),
         (_cut, "no whole jacobian"),
         (_without("indptr"), "no whole jacobian"),
@@ -138,6 +146,11 @@ def test_nothing_to_open_is_said_in_a_line(tmp_path: Path) -> None:
     for use, kind, message in (
         (lambda: open_jacobian([]), JacobianError, "name at least one"),
         (lambda: open_jacobian(tmp_path / "none.nc"), IncompleteError, r"there is no file .*none\.nc"),
+        (lambda: open_jacobian(tmp_path), JacobianError, r"is a directory: open a campaign .* campaign=NAME"),
+        (lambda: open_jacobian(7), JacobianError, r"a path or URL, or several are a list of them \(got 7\)"),
+        (lambda: open_jacobian([None]), JacobianError, r"\(got None\)"),
+        (lambda: open_jacobian(np.array("a.nc")), JacobianError, "a path or URL"),
+        (lambda: open_jacobian(str(tmp_path), campaign=["may"]), JacobianError, "a campaign is named by text"),
         (lambda: open_jacobian(str(tmp_path), campaign="may"), IncompleteError, "no scene of campaign may has a"),
         (lambda: open_jacobian(str(tmp_path), campaign="june"), UserError, "no campaign 'june'"),
         (lambda: open_jacobian([tmp_path], campaign="may"), JacobianError, "a campaign is of one store"),
@@ -188,6 +201,20 @@ def test_a_campaign_of_a_bucket_is_as_one_of_a_directory(tmp_path: Path, monkeyp
             directory.write("b1.nc", file, (store / "jacobian/a1.nc").stat().st_size, directory.stat("b1.nc"))
         with pytest.raises(UserError, match=r"b1\.nc was replaced while it was read"):
             one.matvec(np.ones(144))
+
+
+def test_a_campaign_is_opened_without_dagster(tmp_path: Path) -> None:
+    """Which takes a second to import, and warns in notebooks of what it calls beta."""
+    sample("a1").write(tmp_path / "jacobian" / "a1.nc")
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "a1.json").write_text("{}")
+    add_campaign(Store(str(tmp_path)), "scenes: ['a*']", "may", "may.yaml")
+    code = (
+        "import sys; from stilt_dagster import open_jacobian; "
+        f"print(open_jacobian({str(tmp_path)!r}, campaign='may').shape, 'dagster' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(4, 144) False\n", "")
 
 
 def test_a_concatenated_file_is_the_matrix_of_its_scenes(tmp_path: Path) -> None:

@@ -87,8 +87,18 @@ def test_a_box_may_cross_the_antimeridian() -> None:
     assert kept.x_edges.tolist() == [160, 170, 180, 190, 200, 210]
     places = shares.tocoo()
     assert np.allclose((globe.x[places.row % 36] - kept.x[places.col % 5]) % 360, 0)
-    with pytest.raises(JacobianError, match="exchange its west and east"):
-        cut_region(cells(np.array([0.0, 1]), np.linspace(-112, -110, 21)), (-110.5, 0, -111.5, 1))
+    fiji = cells(np.array([-20.0, -10]), np.linspace(170, 190, 21))
+    assert cut_region(fiji, (175, -20, -175, -10))[0].x_edges.tolist() == list(range(175, 186))
+    pacific = cells(np.array([0.0, 1]), np.linspace(-180, -100, 81))
+    assert cut_region(pacific, (170, 0, -150, 1))[0].x_edges.tolist() == list(range(-180, -149))
+
+
+@pytest.mark.parametrize(("west", "east"), [(-110.5, -111.5), (-111, -112), (-109, -111), (249, 248)])
+def test_exchanged_west_and_east_of_a_regional_grid_are_refused(west: float, east: float) -> None:
+    """Also where only one side of it would lie in the box around the rest of the Earth."""
+    regional = cells(np.array([0.0, 1]), np.linspace(-112, -110, 21))
+    with pytest.raises(JacobianError, match=f"west, {west}, lies east of its east, {east}, .* exchange them"):
+        cut_region(regional, (west, 0, east, 1))
 
 
 def test_what_does_not_suit_the_cells_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -101,8 +111,13 @@ def test_what_does_not_suit_the_cells_is_refused_in_one_line(tmp_path: Path) -> 
     for use, message in (
         (lambda: h.select(region=(0, 0, 1, 1)), r"no cell lies in the region .* 4 x 6 cells of -112 to -111.4"),
         (lambda: h.select(region=(0, 0, 1)), "four numbers"),
-        (lambda: h.select(time=slice("2024-01-01", None)), "has no step: flux is of 2023-07-15"),
-        (lambda: h.select(time="yesterday"), "slice of times"),
+        (lambda: h.select(region=(-111.5, 40, -112, 41)), "west, -111.5, lies east of its east, -112"),
+        (lambda: h.select(time=slice("2024", None)), "2024 to None has no .* 2023-07-15T00:00 to 2023-07-15T06:00$"),
+        (lambda: h.select(time="2024-01-01"), "time 2024-01-01 has no step"),
+        (lambda: h.select(time="yesterday"), "day or month such as '2023-07-15', or a slice of times"),
+        (lambda: h.select(time=5), r"slice of times .* \(got 5\)$"),
+        (lambda: h.select(rows=slice("a-0", "a-2")), "a slice of numbers"),
+        (lambda: h.select(rows=[[1], [1, 2]]), "a slice of numbers"),
         (lambda: h.select(time=slice("soon", None)), "slice of times"),
         (lambda: h.select(rows=["nobody"]), "no observation nobody"),
         (lambda: h.select(rows=[7]), "no row 7 of 4"),
@@ -111,6 +126,14 @@ def test_what_does_not_suit_the_cells_is_refused_in_one_line(tmp_path: Path) -> 
         (lambda: h.coarsen(), "one of factor, grid and regions"),
         (lambda: h.coarsen(0), "whole number from 1"),
         (lambda: h.coarsen((2, 2, 2)), "whole number from 1"),
+        (lambda: h.coarsen(2.5), r"whole number from 1.*\(got 2\.5\)"),
+        (lambda: h.coarsen(True), "whole number from 1"),
+        (lambda: h.coarsen(([1, 2],)), "whole number from 1"),
+        (lambda: h.coarsen(grid=2.5), r"a pair of edges, of lat and of lon, .* H\.cells \(got float\)"),
+        (lambda: h.coarsen(grid=regions.cells), r"a pair of edges.* \(got Regions\)"),
+        (lambda: h.coarsen(grid=(["a", "b"], [0, 1])), "edges of lat must be numbers"),
+        (lambda: h.coarsen(regions=labels.to_numpy()), r"an xarray\.DataArray of regions on lat, lon .*got ndarray"),
+        (lambda: h.coarsen(regions=labels.to_dataset(name="labels")), r"\(got Dataset\)"),
         (lambda: h.coarsen(grid=([40, 39], [0, 1])), "must ascend"),
         (lambda: h.coarsen(grid=projected), "another coordinate system"),
         (lambda: h.coarsen(regions=labels.assign_coords(lon=h.cells.x + 0.05)), "on other cells of lon"),
@@ -118,8 +141,17 @@ def test_what_does_not_suit_the_cells_is_refused_in_one_line(tmp_path: Path) -> 
         (lambda: h.coarsen(regions=labels - 1), "there are no regions"),
         (lambda: regions.coarsen(2), "regions already"),
         (lambda: regions.select(region=(-112, 40, -111, 41)), "select the region before"),
-        (lambda: h.aggregate_time("fortnight"), "no frequency of pandas"),
-        (lambda: h.aggregate_time(["2023-07-15T02:00", "2023-07-16"]), "leave out 2023-07-15T00:00"),
+        (lambda: h.aggregate_time("fortnight"), "^'fortnight' is no frequency of pandas .* 'D', '3h' or 'MS'$"),
+        (lambda: h.aggregate_time("30min"), "'30min' is no frequency of pandas of full hours"),
+        (lambda: h.aggregate_time("1ns"), "'1ns' is no frequency of pandas of full hours"),
+        (lambda: h.aggregate_time("0D"), "'0D' is no frequency of pandas of full hours"),
+        (lambda: h.aggregate_time([10**30]), "must be times"),
+        (
+            lambda: h.aggregate_time(["2023-07-15", "2023-07-15T00:30", "2023-07-16"]),
+            "of 2023-07-15T00:00 to 2023-07-15T01:00 is one step",
+        ),
+        (lambda: h.aggregate_time(2), r"a frequency such as 'D' \(got 2\)$"),
+        (lambda: h.aggregate_time(["2023-07-15T02:00", "2023-07-16"]), "leave out 2023-07-15T00:00:"),
         (lambda: h.aggregate_time(["2023-07-15", "2023-07-15T02:30", "2023-07-16"]), "lies in two"),
         (lambda: h.aggregate_time(["2023-07-16", "2023-07-15"]), "must ascend"),
     ):
@@ -135,6 +167,13 @@ def test_regions_by_name_leave_out_cells_without_one(tmp_path: Path) -> None:
     assert regions.cells.names == ["city", "valley"]
     np.testing.assert_allclose(regions.cells.area, [h.cells.area[2, :3].sum(), h.cells.area[:2].sum()])
     assert regions.flux_array(np.ones(12)).dims == ("flux_time", "region")
+
+
+def test_a_day_alone_is_all_of_it(tmp_path: Path) -> None:
+    h = open_jacobian(sample(hours=30).write(tmp_path / "a.nc"))
+    assert h.select(time="2023-07-15").flux_time.equals(h.flux_time[:24])
+    assert h.select(time="2023-07-16T03").flux_time.equals(h.flux_time[27:28])
+    assert h.select(time="2023-07").flux_time.equals(h.flux_time)
 
 
 def test_days_are_whole_ones_and_hours_are_summed(tmp_path: Path) -> None:

@@ -212,11 +212,21 @@ def test_fluxes_on_a_map_become_vectors_and_back(three: list[Path]) -> None:
         (on_map.where(on_map > 0.5), "are not finite"),
         (on_map.rename(lat="y"), "has dimensions"),
         (on_map.drop_vars("lon"), "no coordinate lon"),
+        (on_map.to_numpy(), r"an xarray\.DataArray of fluxes on flux_time, lat, lon is needed.*\(got ndarray\)"),
+        (on_map.to_numpy().ravel(), r"\(got ndarray\)"),
+        (on_map.to_dataset(name="flux"), r"\(got Dataset\)"),
+        (on_map.assign_coords(flux_time=np.arange(on_map.sizes["flux_time"])), "values of int64 on its flux_time"),
+        (on_map.astype(str), "holds no numbers"),
     ):
         with pytest.raises(JacobianError, match=message):
             h.flux_vector(wrong)
     with pytest.raises(JacobianError, match="flux_vector makes one"):
         h.matvec(on_map)
+    for use in (h.matvec, h.flux_array):
+        with pytest.raises(JacobianError, match=r"must hold real numbers \(got str 'flux'\)"):
+            use("flux")
+        with pytest.raises(JacobianError, match="must hold real numbers"):
+            use(np.full(h.shape[1], 1j))
 
 
 def test_the_whole_as_an_array_with_coordinates(three: list[Path]) -> None:
@@ -266,6 +276,9 @@ def test_other_grids_join_after_coarsening(three: list[Path], tmp_path: Path) ->
     with pytest.raises(JacobianError, match=r"d\.nc and .*a\.nc are on different grids .* concat_jacobians"):
         open_jacobian([*three, finer])
     h, other = open_jacobian(three[0]), open_jacobian(finer)
+    for wrong in (h, three, [h, three[1]]):
+        with pytest.raises(JacobianError, match="takes a list of matrices"):
+            concat_jacobians(wrong)
     both = concat_jacobians([h, other.coarsen(grid=h.cells)])
     assert both.shape == (8, h.shape[1])
     np.testing.assert_allclose(both @ np.ones(both.shape[1]), both.obs.row_sum, rtol=1e-6)
@@ -275,6 +288,8 @@ def test_an_observation_in_two_files_counts_once(three: list[Path], tmp_path: Pa
     again = sample("a", rows=6, seed=9, first=DAY + 2).write(tmp_path / "again.nc")
     with pytest.raises(JacobianError, match=r"observation a-0 is in .*a\.nc and again in .*again\.nc"):
         open_jacobian([three[0], again])
+    with pytest.raises(JacobianError, match=r"a\.nc is named twice"):
+        open_jacobian([three[0], three[0]])
     h = open_jacobian([three[0], again], duplicates="first")
     assert h.obs.index.tolist() == [f"a-{k}" for k in range(6)]
     np.testing.assert_allclose(h @ np.ones(h.shape[1]), h.obs.row_sum, rtol=1e-6)
