@@ -17,7 +17,8 @@ from stilt_dagster.operations.plan import concurrency_of, plan_scene, plan_store
 from stilt_dagster.resources.configurable import StoreResource
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science.costs.plan import Concurrency
+from stilt_dagster.science.costs.budget import Budget, BudgetError, require_within
+from stilt_dagster.science.costs.plan import Concurrency, Plan
 from stilt_dagster.science.errors import RetrievalError
 from stilt_dagster.science.pystilt import engine_version, find_hycs_std
 from stilt_dagster.science.scenes.loading import load_scene
@@ -42,6 +43,22 @@ def test_a_file_is_planned_before_it_is_registered(project: Project) -> None:
     assert set(plan["cost"]) == {"amount", "currency", "prices_of"}
     assert not project.store.exists()
     assert "CPU" in project.cli("scene", "plan", path).stdout
+
+
+def test_a_precision_is_planned_at_least_and_at_most(tmp_path: Path) -> None:
+    def planned(**transport: object) -> Plan:
+        return plan_scene(Store(str(tmp_path)), scene(transport=transport), Concurrency(4))
+
+    plan = planned(numpar=20, precision=0.1, max_numpar=410)
+    assert plan.planned == planned(numpar=20).planned
+    assert plan.at_most == planned(numpar=400).planned
+    assert plan.to_dict()["at_most"]["particle_hours"] == 20 * plan.planned.particle_hours
+    both = Plan.total("both", [plan, planned(numpar=20)], Concurrency(4))
+    assert both.limit.particle_hours == 21 * plan.planned.particle_hours
+    budget = Budget(cpu_hours=2 * (plan.planned.cpu_hours or 0.0))
+    require_within(planned(numpar=20), budget, "it")
+    with pytest.raises(BudgetError, match="numpar, max_numpar"):
+        require_within(plan, budget, "it")
 
 
 def test_what_cannot_be_planned_is_one_line(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 
 import h5netcdf
@@ -118,6 +119,8 @@ def test_rows_are_as_precise_as_they_were_asked_to_be(project: Project, finished
     assert set(n) <= {20, 40, 60}
     assert n.max() > 20
     assert (error / row_sum)[n < 60] == pytest.approx(0.0, abs=0.06 * 1.05)
+    plan = json.loads(project.cli("scene", "plan", "valley-20230715t0920", "--json").stdout)
+    assert plan["actual"]["particle_hours"] == 2 * n.sum() < plan["at_most"]["particle_hours"] == 2 * 60 * len(n)
     for part in sorted((finished.store / "trajectories").rglob("part-*.parquet")):
         before = read_particles(part)
         now = read_particles(project.store / part.relative_to(finished.store))

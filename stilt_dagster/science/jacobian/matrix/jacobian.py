@@ -240,7 +240,9 @@ class Jacobian(Conversions):
     # The matrix itself
 
     def iter_blocks(self) -> Iterator[tuple[slice, scipy.sparse.csr_matrix]]:
-        """Yield rows a block at a time: which they are, and the rows.
+        """Yield rows a block at a time, float64: which they are, and the rows, columns ascending.
+
+        A block comes of some two million entries of a file; a few are made ahead in threads.
 
         Raises
         ------
@@ -251,7 +253,7 @@ class Jacobian(Conversions):
         yield from products.row_blocks(self._pieces, self.shape)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
-        """Return all of it in memory.
+        """Return all of it in memory, float64: 12 to 16 bytes an entry.
 
         Raises
         ------
