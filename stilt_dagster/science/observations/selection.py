@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.errors import counted
 from stilt_dagster.science.observations.soundings import POSITION_DECIMALS, Soundings
 from stilt_dagster.science.scenes.grid import EARTH_RADIUS
 from stilt_dagster.science.scenes.observation_settings import Aggregation, Selection
@@ -38,9 +39,10 @@ class Counts:
     def reason_for_none(self) -> str:
         """Return why there are no receptors."""
         if not self.in_area:
-            return f"none of {self.read} soundings lies in the area"
+            return f"none of {counted(self.read, 'sounding')} lies in the area"
         if not self.whole:
-            return f"none of the {self.in_area} soundings in the area is whole: they lack values, kernels or pressures"
+            some = counted(self.in_area, "sounding")
+            return f"none of {some} in the area is whole: they lack values, kernels or pressures"
         if not self.good:
             return f"none of the {self.whole} whole soundings in the area has the quality asked for"
         return f"no cell holds as many of the {self.good} good soundings as min_pixels asks for"
