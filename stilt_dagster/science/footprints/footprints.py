@@ -90,7 +90,7 @@ class _FootprintPart:
                 weights=particle_weights(self._scene, receptor),
                 lifetime=self._scene.weighting.lifetime,
                 slabs=self._scene.transport.numpar if len(receptor.heights) > 1 else None,
-                slanted=receptor.slanted,
+                slanted=self._scene.transport.starts_at_ends(receptor),
             )
             made.append((name, footprint))
         return made

@@ -127,6 +127,7 @@ class GridSum:
         self._weights = particle_weights(scene, receptor)
         self._lifetime = scene.weighting.lifetime
         self._receptor = receptor
+        self._at_ends = scene.transport.starts_at_ends(receptor)
         self._contributions: list[Floats] = []
         self._slabs: list[NDArray[np.int64]] = []
         self._split = 0
@@ -143,7 +144,7 @@ class GridSum:
         each = np.add.reduceat(foot, start)
         if self._weights is not None:
             each *= redistributed_weights(self._weights, number) * len(number)
-        if not self._contributions and self._receptor.slanted:
+        if not self._contributions and self._at_ends:
             self._split = particles_at_first_end(lon[start], lat[start])
         self._contributions.append(each)
         self._slabs.append(number - 1)

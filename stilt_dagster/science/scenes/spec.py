@@ -133,6 +133,12 @@ class Scene(Spec):
             with suppress(ValueError):
                 more = [v for v in Background.model_validate(background).particle_variables if v not in VARSIWANT]
                 data["transport"] = {**transport, "varsiwant": [*VARSIWANT, *more]}
+        retrieval = receptors.get("retrieval") if isinstance(receptors, dict) else None
+        if isinstance(retrieval, dict) and retrieval.get("geometry") == "slant":
+            transport = data.get("transport") or {}
+            if isinstance(transport, dict) and transport.get("slanted") is None:
+                # Its weights are those of slabs of height: particles must be where these are.
+                data["transport"] = {**transport, "slanted": "line"}
         return data
 
     @field_validator("tags", mode="before")

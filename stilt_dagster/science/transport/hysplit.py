@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stilt_dagster.science.errors import EngineError, Interrupted, Reason, SimulationFailed, StoreError
 from stilt_dagster.science.meteorology.description import Meteorology, file_name
 from stilt_dagster.science.pystilt import (
@@ -45,8 +47,21 @@ from stilt_dagster.science.transport.particles import Particles
 UNUSED_OUTPUT = ("PARTICLE.DAT", "cdump", "VMSDIST")
 
 
-def release(receptor: Receptor, kmsl: int) -> PointReceptor | ColumnReceptor | MultiPointReceptor:
-    """Return pystilt's receptor; at each end of a slant hycs_std releases half of the particles, as in R STILT."""
+def release(receptor: Receptor, kmsl: int, places: int = 2) -> PointReceptor | ColumnReceptor | MultiPointReceptor:
+    """Return pystilt's receptor.
+
+    hycs_std starts particles evenly over the height of an upright column, but of a slanted one at the places it is
+    given, as many at each. Of two these are its ends, as in R STILT.
+
+    Parameters
+    ----------
+    receptor : Receptor
+        The receptor.
+    kmsl : int
+        1 if heights are above sea level.
+    places : int
+        How many places a slanted column has: two, or the middles of so many equal parts.
+    """
     reference: Any = "msl" if kmsl else "agl"
     lons, lats, heights = receptor.longitudes, receptor.latitudes, receptor.heights
     time = receptor.time.replace(tzinfo=None)
@@ -58,7 +73,20 @@ def release(receptor: Receptor, kmsl: int) -> PointReceptor | ColumnReceptor | M
         return ColumnReceptor(
             time=time, longitude=lons[0], latitude=lats[0], bottom=heights[0], top=heights[1], altitude_ref=reference
         )
+    if places > 2:
+        lons, lats, heights = _along(lons, turn=360.0, n=places), _along(lats, n=places), _along(heights, n=places)
     return MultiPointReceptor(time=time, longitudes=lons, latitudes=lats, altitudes=heights, altitude_ref=reference)
+
+
+def _along(ends: tuple[float, ...], n: int, turn: float = 0.0) -> tuple[float, ...]:
+    """Return the middles of n equal parts between two ends; of degrees the short way round."""
+    step = ends[1] - ends[0]
+    if turn:
+        step = (step + turn / 2) % turn - turn / 2
+    values = ends[0] + (np.arange(n) + 0.5) / n * step
+    if turn:
+        values = (values + turn / 2) % turn - turn / 2
+    return tuple(values.tolist())
 
 
 class Hysplit:
@@ -149,7 +177,7 @@ class Hysplit:
         names = [Path(file_name("met", number)) for number in range(1, len(grids) + 1)]
         for name, grid in zip(names, grids, strict=True):
             (workdir / name).symlink_to(grid.resolve())
-        write_inputs(workdir, release(receptor, settings.kmsl), config, names)
+        write_inputs(workdir, release(receptor, settings.kmsl, settings.places_along), config, names)
         if len(names) > 1:
             declare_grids(workdir, len(names))
         for unused in UNUSED_OUTPUT:

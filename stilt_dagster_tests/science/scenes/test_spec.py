@@ -227,6 +227,8 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport_error": {"flux": {"uri": "f.nc", "variable": "x"}}}, "needs errors to follow: set siguverr"),
         ({"transport_error": {"flux": {"uri": "f.nc"}}}, "transport_error.flux.variable: is missing"),
         ({"transport_error": {"flux": {"uri": "ftp://f.nc", "variable": "x"}}}, "must be a path, or begin with gs://"),
+        ({"transport": {"slanted": "line", "numpar": 2500}}, "must be at most 2000, or a multiple of 1000"),
+        ({"transport": {"slanted": "middle"}}, "transport.slanted"),
         ({"transport": {"precision": 0.1}}, "precision and max_numpar go together"),
         ({"transport": {"precision": 0, "max_numpar": 4000}}, "transport.precision"),
         ({"transport": {"precision": 1.0, "max_numpar": 4000}}, "transport.precision: Input should be less than 1"),
@@ -364,3 +366,13 @@ def test_files_are_named_from_the_scenes_own_directory(tmp_path: Path) -> None:
     found = load_scene(path)
     assert found.meteorology.directory == str(tmp_path / "met")
     assert [r.id for r in found.receptor_list] == ["202307150920_-112_40.5_5"]
+
+
+def test_lines_of_sight_have_their_particles_along_them() -> None:
+    sight = {"product": "tropomi_ch4", "uri": "granule.nc", "geometry": "slant"}
+    of_retrieval = {"receptors": {"grid": None, "retrieval": sight}}
+    assert scene(**of_retrieval).transport.slanted == "line"
+    assert scene(**of_retrieval, transport={"slanted": "ends"}).transport.slanted == "ends"
+    upright = {"receptors": {"grid": None, "retrieval": {**sight, "geometry": "vertical"}}}
+    assert scene(**upright).transport.slanted is None
+    assert "slanted" not in scene(**upright).model_dump(mode="json")["transport"]

@@ -18,7 +18,7 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import EngineError, Interrupted, Reason, SimulationFailed, StoreError
 from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings, seed_for
-from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.hysplit import Hysplit, release
 from stilt_dagster.science.transport.particles import Particles
 from stilt_dagster.science.transport.trajectories import simulate
 
@@ -173,6 +173,22 @@ def test_columns_stand_for_their_slabs(engine: Hysplit, met: Path) -> None:
     assert p["lon"][first].min() < -112.08
     assert p["lon"][first].max() > -112.02
     assert len(set(p["particle"])) == 20
+
+
+def test_particles_start_along_a_line_of_sight(engine: Hysplit, met: Path) -> None:
+    """Weights of a column are those of slabs of height: particles must be where these are."""
+    slanted = make_receptor(TIME, [-112.0, -112.1], [40.5, 40.6], [0, 2000])
+    along = SHORT.model_copy(update={"slanted": "line"})
+    p = engine.run(slanted, along, met).columns
+    first = p["age"] == -1
+    assert p["particle"][first].tolist() == list(range(1, 21))
+    part = (p["particle"][first] - 0.5) / 20
+    np.testing.assert_allclose(p["lon"][first], -112 - 0.1 * part, atol=0.015)
+    np.testing.assert_allclose(p["lat"][first], 40.5 + 0.1 * part, atol=0.015)
+    np.testing.assert_allclose(p["xhgt"][first], 2000 * part)
+    assert np.abs(p["zagl"][first] - 2000 * part).max() < 100
+    across = release(make_receptor(TIME, [179.9, -179.9], [40.5, 40.6], [0, 2000]), 0, 4)
+    np.testing.assert_allclose(np.asarray(across.longitudes) % 360, [179.925, 179.975, 180.025, 180.075])
 
 
 @pytest.mark.parametrize(
