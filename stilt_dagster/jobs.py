@@ -1,5 +1,6 @@
 """Jobs: the three runs that take a scene from its spec to its report, and what else the UI can do to scenes."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -30,6 +31,8 @@ from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import scene_by_shard, scenes
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.store import Store
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import counted
 from stilt_dagster.science.jacobian.adapters.codes import Code
 from stilt_dagster.science.scenes.loading import load_scene, parse_scene
@@ -211,16 +214,27 @@ class MapConfig(dg.Config):
     output: str = Field(description="Path of the file to write.")
 
 
+def _write_map(
+    write: Callable[[Store, StoredScene, Sequence[str], Path], tuple[int, int]],
+    context: dg.OpExecutionContext,
+    config: MapConfig,
+    store: StoreResource,
+    transport_engine: TransportEngine,
+) -> str:
+    """Write a file of some receptors' footprints, and say how many they are."""
+    with user_errors_as_failures():
+        scene = open_scene(store, transport_engine, config.scene)
+        count, failed = write(store.store, scene, config.receptors, Path(config.output))
+    context.log.info(f"{config.output}: {counted(count, 'receptor')}, {failed} of them failed")
+    return config.output
+
+
 @dg.op
 def write_footprints(
     context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
 ) -> str:
     """Write footprints of receptors as one CF NetCDF file."""
-    with user_errors_as_failures():
-        scene = open_scene(store, transport_engine, config.scene)
-        count, failed = maps.export_footprints(store.store, scene, config.receptors, Path(config.output))
-    context.log.info(f"{config.output}: {counted(count, 'receptor')}, {failed} of them failed")
-    return config.output
+    return _write_map(maps.export_footprints, context, config, store, transport_engine)
 
 
 @dg.job(
@@ -237,11 +251,7 @@ def write_geotiff(
     context: dg.OpExecutionContext, config: MapConfig, store: StoreResource, transport_engine: TransportEngine
 ) -> str:
     """Write the sum of footprints over receptors and hours as a GeoTIFF."""
-    with user_errors_as_failures():
-        scene = open_scene(store, transport_engine, config.scene)
-        count, failed = maps.export_geotiff(store.store, scene, config.receptors, Path(config.output))
-    context.log.info(f"{config.output}: sum over {counted(count - failed, 'receptor')}; {failed} failed")
-    return config.output
+    return _write_map(maps.export_geotiff, context, config, store, transport_engine)
 
 
 @dg.job(
