@@ -31,6 +31,7 @@ import numpy as np
 import scipy.sparse
 
 from stilt_dagster import open_jacobian
+from stilt_dagster.resources.remote.files import RemoteRanges
 from stilt_dagster_tests.science.jacobian.files import sample
 
 HOURS, SIDE = 25, 200
@@ -64,7 +65,16 @@ def write_scenes(folder: Path, scenes: int, rows: int, density: float) -> list[P
 
 
 def stream(places: list[str], repeats: int) -> dict[str, float]:
-    """Open files and multiply; return times, s, and the peak of the process's memory, MiB."""
+    """Open files and multiply; return times, s, memory's peak, MiB, and bytes of object stores a product, GB."""
+    fetched: list[int] = []
+    read = RemoteRanges.read
+
+    def counting(ranges: RemoteRanges, start: int, stop: int) -> bytes:
+        found = read(ranges, start, stop)
+        fetched.append(len(found))
+        return found
+
+    RemoteRanges.read = counting  # type: ignore[method-assign]
     open_jacobian(places[:1]).matvec(np.zeros(HOURS * SIDE * SIDE))  # compiles
     open_jacobian(places[:1]).without_failed().rmatvec(np.zeros(len(open_jacobian(places[:1]).obs)))
     found: dict[str, list[float]] = {"open": [], "H x": [], "H.T y": []}
@@ -72,13 +82,15 @@ def stream(places: list[str], repeats: int) -> dict[str, float]:
         h = open_jacobian(places)
     rng = np.random.default_rng(1)
     x, y = rng.random(h.shape[1]), rng.random(h.shape[0])
+    fetched.clear()
     for _ in range(repeats):
         with timed(found["H x"]):
             h.matvec(x)
         with timed(found["H.T y"]):
             h.rmatvec(y)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {name: statistics.median(times) for name, times in found.items()} | {"RSS": peak}
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    return medians | {"RSS": peak, "fetched": sum(fetched) / (2 * repeats) / 1e9}
 
 
 def compare(places: list[str], repeats: int) -> dict[str, float]:
@@ -220,7 +232,7 @@ def report(title: str, found: dict[str, float]) -> None:
     """Print what was found."""
     print(title)
     for name, value in found.items():
-        unit = {"RSS": "MiB", "row sums differ by": ""}.get(name, "s")
+        unit = {"RSS": "MiB", "fetched": "GB", "row sums differ by": ""}.get(name, "s")
         print(f"  {name:<30} {value:10.3g} {unit}" if unit != "s" else f"  {name:<30} {value:10.3f} s")
 
 
