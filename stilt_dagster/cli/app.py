@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stilt_dagster.cli import campaign, export, jacobian, machine, retrievals, scene, scene_plan, scene_results
+from stilt_dagster.cli import campaign, export, jacobian, machine, retrievals, scenes
 from stilt_dagster.settings import trusted_hosts, trusts
 
 app = typer.Typer(
@@ -39,9 +39,7 @@ def options(
         trust_hosts(trusts)
 
 
-scene_plan.add_to(scene.app)
-scene_results.add_to(scene.app)
-app.add_typer(scene.app, name="scene")
+app.add_typer(scenes.app, name="scene")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(retrievals.app, name="retrievals")
 app.add_typer(jacobian.app, name="jacobian")

@@ -24,7 +24,7 @@ from stilt_dagster.cli.console import (
     to_stderr,
     user_errors,
 )
-from stilt_dagster.cli.scene_plan import status_with_plan
+from stilt_dagster.cli.scenes.plan import status_with_plan
 from stilt_dagster.science.errors import UserError, counted
 
 if TYPE_CHECKING:
