@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import DamagedError, Reason, SimulationFailed
+from stilt_dagster.science.file_formats import METADATA_KEY, PARTICLES_FORMAT, require_format
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scratch import Source, size_of
 from stilt_dagster.science.transport.effort import Effort
@@ -165,7 +166,8 @@ class ParticleWriter:
         self._flush()
         if self._writer is None:  # every receptor failed: the outcomes still need their file
             self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
-        meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
+        outcomes = json.dumps([asdict(o) for o in self.outcomes])
+        meta = {METADATA_KEY: PARTICLES_FORMAT, "stilt:key": self._key, "stilt:outcomes": outcomes}
         if effort is not None:
             meta["stilt:effort"] = json.dumps(asdict(effort))
         if self._error_groups:
@@ -215,6 +217,8 @@ class ParticleFile:
     ------
     ValueError
         If the file is not a complete part file.
+    FormatError
+        If it is of a later format.
     """
 
     def __init__(self, source: Source) -> None:
@@ -223,6 +227,7 @@ class ParticleFile:
             self._lock = threading.Lock()
             meta = self._file.schema_arrow.metadata or {}
             extra = self._file.metadata.metadata or {}
+            require_format(extra.get(METADATA_KEY.encode()), PARTICLES_FORMAT, source)
             self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
