@@ -46,9 +46,8 @@ def check(tag: str) -> list[str]:
 
 def tracked() -> set[str]:
     """Return the files of the package, as git knows them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "stilt_dagster"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    command = ["git", "ls-files", "-z", "stilt_dagster"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in listed.stdout.split("\0") if name}
 
 

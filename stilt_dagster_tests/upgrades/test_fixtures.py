@@ -46,7 +46,8 @@ def instance_of(project: Project) -> dg.DagsterInstance:
 def tick(sensor: Any, project: Project, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     resources = {"store": StoreResource(url=str(project.store)), "transport_engine": TransportEngine()}
     with dg.build_sensor_context(instance=instance, resources=resources) as context:
-        return list(sensor(context).run_requests or [])
+        result = sensor(context)
+    return [] if isinstance(result, dg.SkipReason) else list(result.run_requests or [])
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
 from stilt_dagster.science.footprints.footprint_files import TEXT
-from stilt_dagster.science.jacobian.jacobian_files import create_entries, create_file
+from stilt_dagster.science.jacobian.jacobian_files import create_file
 from stilt_dagster.science.jacobian.reading import read_jacobian_file
 from stilt_dagster.science.scratch import Source, require_space, size_of, writing
 
@@ -85,14 +85,9 @@ def _copy(old: h5netcdf.Group, new: h5netcdf.Group) -> None:
     """Copy dimensions, variables, attributes and groups, compressed as they are, but for the entries of the matrix."""
     for name, dimension in old.dimensions.items():
         new.dimensions[name] = None if dimension.isunlimited() else dimension.size
-    is_root = isinstance(new, h5netcdf.File)
-    entries = {}
-    if is_root:
-        entries = dict(zip(_ENTRIES, create_entries(new, old.variables["indices"].dtype), strict=True))
+    plain = _ENTRIES if isinstance(new, h5netcdf.File) else ()
     for name, variable in old.variables.items():
-        made = entries.get(name)
-        if made is None:
-            made = _created(new, name, variable)
+        made = _created(new, name, variable, packed=name not in plain)
         for block in _blocks(variable.shape):
             made[block] = variable[block]
         made.attrs.update({k: v for k, v in variable.attrs.items() if k != "_FillValue"})
@@ -101,10 +96,10 @@ def _copy(old: h5netcdf.Group, new: h5netcdf.Group) -> None:
         _copy(group, new.create_group(name))
 
 
-def _created(group: h5netcdf.Group, name: str, like: h5netcdf.Variable) -> h5netcdf.Variable:
-    """Create a variable as another one is."""
+def _created(group: h5netcdf.Group, name: str, like: h5netcdf.Variable, *, packed: bool) -> h5netcdf.Variable:
+    """Create a variable as another one is, compressed only if *packed*."""
     options: dict[str, Any] = {}
-    if like.compression is not None:
+    if packed and like.compression is not None:
         options = {
             "chunks": like.chunks,
             "compression": like.compression,
