@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import h5netcdf
 
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT, require_format
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scratch import Source
 
