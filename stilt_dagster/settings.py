@@ -14,6 +14,8 @@ from stilt_dagster.science.errors import StoreError
 ENVIRONMENT = {
     "STILT_STORE": "The store: a directory, or gs://, s3://, az:// and a prefix. Default: `./data`.",
     "STILT_MET": "Where archives of meteorology are: a directory or a URL. Default: each source's public archive.",
+    "STILT_EXE_DIR": "The directory of another `hycs_std` than pystilt's: a registered build, or your own. Default: "
+    "pystilt's.",
     "STILT_TRUSTED_HOSTS": "Servers, `host` or `host:port`, comma-separated, that may be private and speak http://. "
     "Default: none.",
     "STILT_CACHE": "Where bytes of remote meteorology are kept for other scenes. Default: a directory of this user "
@@ -41,6 +43,12 @@ def store_url() -> str:
 def meteorology_root() -> str:
     """Return where meteorology archives are: ``STILT_MET``; empty for NOAA's public ones."""
     return _located(os.environ.get("STILT_MET") or "")
+
+
+def engine_directory() -> Path | None:
+    """Return the directory of another hycs_std than pystilt's: ``STILT_EXE_DIR``; None for pystilt's."""
+    place = os.environ.get("STILT_EXE_DIR")
+    return Path(place).expanduser().resolve() if place else None
 
 
 def trusted_hosts() -> frozenset[str]:

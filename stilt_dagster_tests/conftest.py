@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,34 @@ from stilt_dagster_tests.harness.processes import Unavailable
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+#: What makes every Python whose `PYTHONPATH` names it one of a machine that hycs_std is not built for.
+ANOTHER_MACHINE = ROOT / "stilt_dagster_tests/harness/another_machine"
+
+#: Tests that need no hycs_std, and run on every machine: all below these, of this folder. One among them that needs it
+#: is an error of this list, and fails where `make test-portable` runs them.
+PORTABLE = ("science/jacobian",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that takes hycs_std away."""
+    text = "run as on a machine that hycs_std is not built for"
+    parser.addoption("--another-machine", action="store_true", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Become another machine before any test is imported, with all that tests start."""
+    if config.getoption("--another-machine"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ANOTHER_MACHINE), os.environ.get("PYTHONPATH"))))
+        runpy.run_path(str(ANOTHER_MACHINE / "sitecustomize.py"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run on every machine."""
+    for item in items:
+        if item.path.relative_to(ROOT / "stilt_dagster_tests").as_posix().startswith(PORTABLE):
+            item.add_marker("portable")
+
 
 #: A scene on the analytic meteorology that takes a second of CPU.
 SCENE = {

@@ -18,9 +18,8 @@ from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
-from stilt_dagster.resources.configurable import StoreResource, TransportEngine
+from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
-from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.footprints.row_error import row_estimator
 from stilt_dagster.science.scratch import scratch_directory
@@ -64,15 +63,14 @@ def trajectories(
             scratch_directory() as runs,
             progress_of(context, "trajectories") as report_progress,
         ):
-            engine = transport_engine.open(runs)
-            scene = StoredScene.load(store.store, scene_id, engine.version)
+            scene = open_scene(store, transport_engine, scene_id)
             require_current_receptors(store.store, scene.spec)
             shards = scene.batches_of(shard_names)
             report = simulate_shards(
                 shards,
                 scene.spec.transport,
                 meteorology_aggregate,
-                engine,
+                transport_engine.open(runs),
                 scene.trajectories,
                 scratch,
                 workers=transport_engine.n_workers,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.errors import NoEngineError, UserError
 
 #: Free space below which a scene of a few hundred receptors may not fit, bytes; and memory a run takes on two cores.
 _DISK, _MEMORY = 10 * 2**30, 2 * 2**30
@@ -41,7 +41,12 @@ class Finding:
     fix: str = ""
 
 
-def examine(store_url: Callable[[], str], meteorology_root: Callable[[], str], home: Path) -> Iterator[Finding]:
+def examine(
+    store_url: Callable[[], str],
+    meteorology_root: Callable[[], str],
+    home: Path,
+    engine_directory: Callable[[], Path | None],
+) -> Iterator[Finding]:
     """Yield what is found of this machine and of what it is set up with.
 
     Parameters
@@ -50,9 +55,11 @@ def examine(store_url: Callable[[], str], meteorology_root: Callable[[], str], h
         Give ``STILT_STORE`` and ``STILT_MET``.
     home : Path
         ``DAGSTER_HOME``.
+    engine_directory : callable
+        Gives ``STILT_EXE_DIR``.
     """
     yield _platform()
-    yield _engine()
+    yield _engine(engine_directory())
     yield _store(store_url)
     yield _meteorology(meteorology_root)
     yield _instance(home)
@@ -62,15 +69,16 @@ def examine(store_url: Callable[[], str], meteorology_root: Callable[[], str], h
 
 def _platform() -> Finding:
     here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    ok = (platform.system(), platform.machine()) == ("Linux", "x86_64")
-    return Finding("platform", ok, here, "" if ok else "run trajectories on x86-64 Linux, or set exe_dir to a build")
+    ok = platform.system() in ("Linux", "Darwin")
+    return Finding("platform", ok, here, "" if ok else "use Linux or macOS")
 
 
-def _engine() -> Finding:
+def _engine(directory: Path | None) -> Finding:
+    from stilt_dagster.science.pystilt import WAYS_WITHOUT_ENGINE
     from stilt_dagster.science.transport.hysplit import Hysplit
 
     try:
-        engine = Hysplit()
+        engine = Hysplit(directory)
         with tempfile.TemporaryDirectory() as work:
             # Without its inputs it ends at once, and says who it is.
             done = subprocess.run(
@@ -84,10 +92,19 @@ def _engine() -> Finding:
             )
         said = f"{done.stdout}{done.stderr}"
         if "HYSPLIT" not in said.upper() and "CONTROL" not in said.upper():
-            return Finding("hycs_std", False, f"does not start: {' '.join(said.split())[:200]}", "reinstall pystilt")
+            return _not_starting(engine.executable, said)
         return Finding("hycs_std", True, engine.version)
-    except (UserError, OSError, subprocess.TimeoutExpired) as error:
-        return Finding("hycs_std", False, " ".join(str(error).split()), "install pystilt's wheel for x86-64 Linux")
+    except NoEngineError:
+        return Finding("hycs_std", False, "none: all but trajectories can be made here", WAYS_WITHOUT_ENGINE)
+    except UserError as error:
+        return Finding("hycs_std", False, str(error), "set it, or unset it for pystilt's build")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _not_starting(engine.executable, str(error))
+
+
+def _not_starting(executable: Path, said: str) -> Finding:
+    fix = "reinstall pystilt, or see docs/how-to/mac.md for the libraries a build of your own needs"
+    return Finding("hycs_std", False, f"{executable} does not start: {' '.join(said.split())[:200]}", fix)
 
 
 def _store(store_url: Callable[[], str]) -> Finding:

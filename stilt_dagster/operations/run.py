@@ -22,6 +22,7 @@ from stilt_dagster.partitions import ASSETS, MADE_WITH, partition_keys, scene_ra
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science import versions
 from stilt_dagster.science.errors import RunFailedError, UserError
+from stilt_dagster.science.pystilt import no_engine
 from stilt_dagster.science.scenes.receptors import SHARDS
 
 #: The jobs that take a scene from its spec to its report, and the assets each makes; a background if it has one.
@@ -83,6 +84,8 @@ def run_scene(
 
     Raises
     ------
+    NoEngineError
+        If there is something to simulate, and this machine has no hycs_std; before anything is run.
     UserError
         If a run failed for a reason the user can fix.
     RunFailedError
@@ -93,6 +96,7 @@ def run_scene(
     register_scene(instance, scene.store, scene.spec)  # a spec whose registration was cut short has no partition yet
     with _interrupts() as check:
         status = scene_status(scene)
+        _require_engine(scene, status, selection)
         for job, assets in RUNS:
             chosen = tuple(a for a in assets if a in selection.assets and a in status.assets)
             if not chosen:
@@ -106,9 +110,17 @@ def run_scene(
             _run_job(instance, scene.id, definitions(), job, chosen, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
-            scene = StoredScene(scene.store, scene.spec, scene.engine)  # what it holds of the store has changed
+            scene = StoredScene(scene.store, scene.spec, scene.engine_here)  # what it holds of the store has changed
             status = scene_status(scene)
     return status
+
+
+def _require_engine(scene: StoredScene, status: Status, selection: Selection) -> None:
+    """Make sure that a machine without hycs_std has nothing to simulate."""
+    if scene.engine_here is None and "trajectories" in selection.assets:
+        done = status.assets["trajectories"]["state"] == "ready" and status.outcomes["failed"] == 0
+        if selection.everything or not done:
+            raise no_engine()
 
 
 def _without_finished(

@@ -53,6 +53,10 @@ class EngineError(UserError):
     """HYSPLIT cannot run on this machine or with this meteorology."""
 
 
+class NoEngineError(EngineError):
+    """There is no HYSPLIT for this machine: what needs no new trajectories can be done."""
+
+
 class StoreError(UserError):
     """The store cannot be read or written."""
 

@@ -120,7 +120,7 @@ def test_another_machine_is_told_that_hycs_std_does_not_run_on_it(project: Proje
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     message = project.error("scene", "run", SCENE, PYTHONPATH=path)
     assert "there is no hycs_std for Linux" in message
-    assert "exe_dir" in message
+    assert "STILT_EXE_DIR" in message
 
 
 def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(project: Project, hrrr: Path) -> None:

@@ -198,10 +198,9 @@ def run(
 
 
 def _definitions(workers: int) -> Any:
-    from stilt_dagster.definitions import build_defs, defs
-    from stilt_dagster.resources.configurable import TransportEngine
+    from stilt_dagster.definitions import build_defs, defs, transport_engine
 
-    return build_defs({"transport_engine": TransportEngine(workers=workers)}) if workers else defs
+    return build_defs({"transport_engine": transport_engine(workers)}) if workers else defs
 
 
 def _selection(rerun: str, assets: str, shards: str) -> Selection:
@@ -242,6 +241,7 @@ def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json
         from stilt_dagster.operations.work import work_shards
         from stilt_dagster.resources.configurable import available_cores
         from stilt_dagster.science.transport.hysplit import Hysplit
+        from stilt_dagster.settings import engine_directory
 
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
@@ -257,7 +257,7 @@ def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json
         made = work_shards(
             open_scene(open_store(), scene),
             parse_shards(shards),
-            lambda runs: Hysplit(scratch=runs),
+            lambda runs: Hysplit(engine_directory(), runs),
             workers or available_cores(),
             (lambda *_: None) if as_json else report,
         )

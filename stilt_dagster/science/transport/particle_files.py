@@ -125,11 +125,14 @@ class ParticleWriter:
         A local file, complete only once :meth:`close` returned.
     key : str
         Hash of what makes the batch.
+    engine : str
+        Version of the transport engine, for machines that have none.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, key: str, engine: str = "") -> None:
         self._path = path
         self._key = key
+        self._engine = engine
         self.outcomes: list[Outcome] = []
         self.rows = 0
         self._pending: tuple[list[pa.Table], list[pa.Table]] = ([], [])
@@ -166,6 +169,8 @@ class ParticleWriter:
         if self._writer is None:  # every receptor failed: the outcomes still need their file
             self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
         meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
+        if self._engine:
+            meta["stilt:engine"] = self._engine
         if effort is not None:
             meta["stilt:effort"] = json.dumps(asdict(effort))
         if self._error_groups:
@@ -226,6 +231,8 @@ class ParticleFile:
             self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
+            #: Version of the transport engine; empty in files made before it was kept.
+            self.engine: str = extra.get(b"stilt:engine", b"").decode()
             self.effort = Effort.from_dict(json.loads(extra.get(b"stilt:effort") or "null"))
             of_errors = set(json.loads(extra.get(b"stilt:error_groups") or "[]"))
         except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
