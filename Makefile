@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
+.PHONY: help demo test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -62,6 +62,9 @@ rollback: ## Go back to the release before.
 
 test-fast: install ## Run the tests that take less than half a minute each.
 	$(BIN)/python -m pytest -m "not slow and not cluster"
+
+test-portable: install ## Run the tests that need no hycs_std, as on a machine it is not built for.
+	$(BIN)/python -m pytest --another-machine -m "portable and not slow"
 
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .

@@ -17,7 +17,6 @@ from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.pystilt import WHEEL_BUILD
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.transport.trajectories import recorded_engine
 
 
 def missing(asset: str, scene: str) -> IncompleteError:
@@ -107,7 +106,11 @@ class StoredScene:
         That is this machine's. Where there is none, products made elsewhere are to be read and gone on with: it is what
         the parts say they were made with, or pystilt's for x86-64 Linux where there are none, or they do not say.
         """
-        return self.engine_here or recorded_engine(self.trajectories, SHARDS) or WHEEL_BUILD
+        if self.engine_here is not None:
+            return self.engine_here
+        from stilt_dagster.science.transport.trajectories import recorded_engine
+
+        return recorded_engine(self.trajectories, SHARDS) or WHEEL_BUILD
 
     @cached_property
     def aggregate(self) -> Description | None:
