@@ -33,8 +33,11 @@ demo: install ## Run a whole scene on real HYSPLIT, with no network.
 dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
 
+# A module's tests stay in one process, which shares what is made for them.
+PARALLEL := -n logical --dist loadfile
+
 test: install ## Run all tests that need no cluster.
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
 
 test-cluster: install ## Run the tests on a real Kubernetes control plane; the first time, it is built (root, Debian).
 	stilt_dagster_tests/harness/build_kubernetes.sh
@@ -61,7 +64,7 @@ rollback: ## Go back to the release before.
 	deploy/deploy $(ENV) --rollback
 
 test-fast: install ## Run the tests that take less than half a minute each.
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
 
 test-portable: install ## Run the tests that need no hycs_std, as on a machine it is not built for.
 	$(BIN)/python -m pytest --another-machine -m "portable and not slow"
