@@ -13,7 +13,7 @@ ENV ?= dev
 .PHONY: help demo test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.lock setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 2; }
@@ -66,8 +66,8 @@ rollback: ## Go back to the release before.
 test-fast: install ## Run the tests that take less than half a minute each.
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
 
-test-portable: install ## Run the tests that need no hycs_std, as on a machine it is not built for.
-	$(BIN)/python -m pytest --another-machine -m "portable and not slow"
+test-portable: install ## Run the tests that need no hycs_std, and run on every machine.
+	$(BIN)/python -m pytest $(PARALLEL) -m "portable and not slow"
 
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .
