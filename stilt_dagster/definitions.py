@@ -23,7 +23,7 @@ from stilt_dagster.io_managers import (
     ReportIOManager,
 )
 from stilt_dagster.jobs import JOBS
-from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.resources.configurable import MeteorologyArchive, ShardWork, StoreResource, TransportEngine
 from stilt_dagster.science.validation import trust_hosts
 from stilt_dagster.settings import meteorology_root, store_url, trusts
 
@@ -42,6 +42,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         "store": store,
         "meteorology_archive": MeteorologyArchive(root=meteorology_root()),
         "transport_engine": TransportEngine(),
+        "shard_work": ShardWork(),
     }
     resources.update(resource_overrides or {})
     store = resources["store"]

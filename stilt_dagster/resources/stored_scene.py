@@ -161,5 +161,10 @@ class StoredScene:
         """The folder of each shard's footprints."""
         return self._folders("footprints")
 
+    def relist(self) -> None:
+        """Forget which parts there are: others may have written some."""
+        for asset in ("trajectories", "footprints"):
+            self.__dict__.pop(asset, None)
+
     def _folders(self, asset: str) -> Callable[[str], IndexedFolder]:
         return indexed_folders(partial(self.store.folder, asset, self.id), SHARDS)
