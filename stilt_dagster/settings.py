@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stilt_dagster.science.errors import StoreError
+from stilt_dagster.science.errors import SettingError, StoreError
 
 #: What each variable is for, and what holds where it is not set. The command line also reads two that are not ours.
 ENVIRONMENT = {
@@ -19,6 +19,8 @@ ENVIRONMENT = {
     "STILT_CACHE": "Where bytes of remote meteorology are kept for other scenes. Default: a directory of this user "
     "among the system's temporary files.",
     "STILT_CACHE_GB": "How many of them, GB; 0 keeps none. Default: `10`.",
+    "STILT_CLUSTER": "`slurm`: runs of Dagster have trajectories and footprints made by array jobs of Slurm. Default: "
+    "they make them themselves.",
     "STILT_AUTOMATION": "`on`: sensors and schedules run from the start. Default: a person turns them on in the UI.",
     "STILT_DOMAINS": "A directory of domains a deployment brings, besides those of the store. Default: none.",
     "STILT_ALERTS": "Where alerts go besides the log: Apprise URLs apart by blanks. Default: nowhere.",
@@ -90,6 +92,22 @@ def names_s3_place() -> bool:
 def is_automatic() -> bool:
     """Return whether sensors run from the start (``STILT_AUTOMATION=on``); else a person turns them on in the UI."""
     return os.environ.get("STILT_AUTOMATION", "").lower() in ("on", "1", "true")
+
+
+def cluster() -> str:
+    """Return what runs have their shards done by: ``STILT_CLUSTER``, ``slurm``; empty: they do them themselves.
+
+    Raises
+    ------
+    SettingError
+        If it is something else.
+    """
+    name = os.environ.get("STILT_CLUSTER", "").strip()
+    if name not in ("", "slurm"):
+        raise SettingError(
+            f"STILT_CLUSTER must be slurm, or not set for runs that do all themselves (got {name!r:.50})"
+        )
+    return name
 
 
 def deployed_domains() -> str:

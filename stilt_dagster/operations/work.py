@@ -27,6 +27,7 @@ def work_shards(
     shards: Sequence[str],
     open_engine: Callable[[Path], Hysplit],
     workers: int,
+    assets: Sequence[str] = ("trajectories", "footprints"),
     report_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> Report:
     """Simulate and grid what of some shards is missing, failed, or was made with other inputs.
@@ -41,13 +42,15 @@ def work_shards(
         Gives the transport engine that runs in a directory.
     workers : int
         Simulations at a time.
+    assets : sequence of str
+        What to make: ``trajectories``, ``footprints``, or both.
     report_progress : callable
         Called with the step, receptors done, and receptors in all.
 
     Returns
     -------
     Report
-        Of the footprints of all receptors of the shards.
+        Of all receptors of the shards: of their footprints, or of trajectories where these alone are made.
 
     Raises
     ------
@@ -65,23 +68,26 @@ def work_shards(
         )
     batches = scene.batches_of(shards)
     with scene.store.scratch() as scratch, scratch_directory() as runs:
-        simulate_shards(
-            batches,
-            scene.spec.transport,
-            meteorology,
-            open_engine(runs),
-            scene.trajectories,
-            scratch,
-            workers=workers,
-            estimator=row_estimator(scene.spec),
-            report_progress=lambda done, total: report_progress("trajectories", done, total),
-        )
-        return grid_shards(
-            batches,
-            scene.spec,
-            scene.trajectories,
-            scene.footprints,
-            scratch,
-            workers=workers,
-            report_progress=lambda done, total: report_progress("footprints", done, total),
-        )
+        if "trajectories" in assets:
+            report = simulate_shards(
+                batches,
+                scene.spec.transport,
+                meteorology,
+                open_engine(runs),
+                scene.trajectories,
+                scratch,
+                workers=workers,
+                estimator=row_estimator(scene.spec),
+                report_progress=lambda done, total: report_progress("trajectories", done, total),
+            )
+        if "footprints" in assets:
+            report = grid_shards(
+                batches,
+                scene.spec,
+                scene.trajectories,
+                scene.footprints,
+                scratch,
+                workers=workers,
+                report_progress=lambda done, total: report_progress("footprints", done, total),
+            )
+    return report

@@ -210,10 +210,15 @@ def _selection(rerun: str, assets: str, shards: str) -> Selection:
 
     if rerun not in ("missing", "all"):
         raise UserError(f"--rerun must be missing or all (got {rerun!r})")
-    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or tuple(ASSETS)
-    if unknown := [name for name in chosen if name not in ASSETS]:
-        raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(ASSETS)}")
-    return Selection(chosen, parse_shards(shards), rerun == "all")
+    return Selection(_parse_assets(assets, tuple(ASSETS)), parse_shards(shards), rerun == "all")
+
+
+def _parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assets a text names, with commas between them; all that are known if it names none."""
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip()) or known
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(known)}")
+    return chosen
 
 
 def parse_shards(text: str) -> tuple[str, ...]:
@@ -234,7 +239,13 @@ def parse_shards(text: str) -> tuple[str, ...]:
 
 
 @app.command("work")
-def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json: AsJson = False) -> None:
+def work(
+    scene: SceneId,
+    shards: Shards = "00-15",
+    workers: Workers = 0,
+    assets: Annotated[str, typer.Option(help="What to make of the two.")] = "trajectories,footprints",
+    as_json: AsJson = False,
+) -> None:
     """Simulate and grid some shards, recording nothing in Dagster: for array jobs. Exit code 0: all receptors done."""
     import signal
 
@@ -259,6 +270,7 @@ def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json
             parse_shards(shards),
             lambda runs: Hysplit(scratch=runs),
             workers or available_cores(),
+            _parse_assets(assets, ("trajectories", "footprints")),
             (lambda *_: None) if as_json else report,
         )
         counts = {status: made.outcomes[status] for status in ("ok", "empty", "failed")}
