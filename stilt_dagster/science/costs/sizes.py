@@ -23,6 +23,9 @@ TARGET_SECONDS = 1800.0
 #: Most cores of a run: those of a large node.
 MAX_CORES = 32
 
+#: Most cores that grid footprints: one thread compresses NetCDF, so that more would wait for it.
+GRIDDING_CORES = 4
+
 #: Text hycs_std writes and reads back of each particle and minute, bytes (377 MB a run of 1000 particles and 24 h,
 #: halved: the copy nobody reads goes to /dev/null).
 TEXT_BYTES = 131
@@ -155,7 +158,7 @@ def runs_for(load: Load, shards: int = 16, most: int = MAX_CORES) -> int:
     return int(min(2 ** math.ceil(math.log2(max(wanted, 1.0))), shards))
 
 
-def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Size:
+def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0, most: int = MAX_CORES) -> Size:
     """Return the size of the run that makes an asset of a scene.
 
     Parameters
@@ -169,6 +172,9 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
     attempt : int
         How often the run was tried before: each time it gets half as much memory again, in case that was why.
 
+    most : int
+        Most cores.
+
     Returns
     -------
     Size
@@ -180,13 +186,12 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0) -> Siz
     elif asset == "meteorology_aggregate":
         size = Size(1, 1024 * MIB, 2048 * MIB + load.meteorology)
     elif asset == "trajectories":
-        cores = cores_for(load.cpu_seconds * share)
+        cores = cores_for(load.cpu_seconds * share, most)
         text = load.rows * TEXT_BYTES
         files = load.meteorology + cores * text + min(n, 24.0 * cores) * load.rows * PART_BYTES
         size = Size(cores, 700 * MIB + cores * (128 * MIB + table), int(3072 * MIB + files))
     elif asset == "footprints":
-        # One thread compresses NetCDF, so that more cores than this would wait for it.
-        cores = min(4, cores_for(load.cpu_seconds * share))
+        cores = min(GRIDDING_CORES, cores_for(load.cpu_seconds * share, most))
         size = Size(
             cores,
             900 * MIB + cores * (table + 16 * load.cells),
