@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "STILT_ALERTS": "Where alerts go besides the log: Apprise URLs apart by blanks. Default: nowhere.",
     "STILT_UI_URL": "Where people open the UI, for links in alerts. Default: no links.",
     "STILT_DOCS_URL": "Where this documentation is served, for links in the UI. Default: files are named instead.",
+    "STILT_SLURM": "What a site sets for array jobs of Slurm: a YAML file. Default: the cluster's own defaults.",
     "AWS_ENDPOINT_URL": "Where S3's buckets are, such as a MinIO server. Default: AWS.",
     "AWS_ENDPOINT": "The same.",
     "AWS_REGION": "The region of S3's buckets. Default: what the bucket says.",
@@ -123,6 +124,12 @@ def alert_services() -> list[str]:
 def ui_url() -> str:
     """Return where people open the UI, for links in alerts: ``STILT_UI_URL``, or nothing."""
     return os.environ.get("STILT_UI_URL", "").rstrip("/")
+
+
+def slurm_site() -> Path | None:
+    """Return the file of what a site sets for array jobs, ``STILT_SLURM``; None without."""
+    place = os.environ.get("STILT_SLURM")
+    return Path(place).expanduser() if place else None
 
 
 def docs_page(page: str, section: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from stilt_dagster.operations.plan import require_scene_within
 from stilt_dagster.resources.stored_scene import StoredScene, aggregate_files
 from stilt_dagster.science.costs.plan import Concurrency
+from stilt_dagster.science.costs.sizes import GRIDDING_CORES
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.footprints.row_error import row_estimator
@@ -87,7 +88,7 @@ def work_shards(
                 scene.trajectories,
                 scene.footprints,
                 scratch,
-                workers=workers,
+                workers=min(workers, GRIDDING_CORES),
                 report_progress=lambda done, total: report_progress("footprints", done, total),
             )
     return report

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from stilt_dagster.science.costs.sizes import Load
 from stilt_dagster.science.errors import StoreError, counted
 from stilt_dagster.science.validation import digest
 from stilt_dagster.slurm import scheduler, waiting
+from stilt_dagster.slurm.array_job import array_script, plan_array
 from stilt_dagster.slurm.scheduler import SlurmError, Task
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from stilt_dagster.science.batches import Batch
     from stilt_dagster.science.outcomes import PartSummary
     from stilt_dagster.science.part_pool import Progress
+    from stilt_dagster.slurm.site import Site
 
 #: What is made, and what the names of its part files end with.
 _ENDINGS = {"trajectories": ".parquet", "footprints": ".nc"}
@@ -49,6 +54,8 @@ class ShardJob:
         Whole shards of it.
     assets : sequence of str
         What the job makes: ``footprints``, after ``trajectories`` or alone.
+    site : Site
+        What the site sets.
     report_progress : callable
         Told of receptors done and in all.
     """
@@ -59,9 +66,11 @@ class ShardJob:
         scene: StoredScene,
         shards: Mapping[str, Sequence[Batch]],
         assets: Sequence[str],
+        site: Site,
         report_progress: Progress,
     ) -> None:
         self._context, self._scene, self._shards, self._assets = context, scene, shards, assets
+        self._site, self._logs = site, logs_of(scene)
         self._report_progress = report_progress
         made = [scene.store.root, scene.versions.trajectories, scene.versions.footprints, list(shards), list(assets)]
         self._name = f"stilt-{scene.id}-{digest(made)[:12]}"
@@ -127,20 +136,15 @@ class ShardJob:
             raise self._unfinished(lost)
         return found
 
-    @property
-    def _logs(self) -> str:
-        return f"{self._scene.store.root}/logs/{self._scene.id}"
-
     def _script(self, name: str, left: Collection[Batch]) -> str:
-        import os
-
-        os.makedirs(self._logs, exist_ok=True)
-        return f"""#!/bin/bash
-#SBATCH --job-name={name}
-#SBATCH --array={",".join(str(int(s)) for s in _shards_of(left))}
-#SBATCH --output={self._logs}/%A_%a.log
-exec {sys.executable} -m stilt_dagster.cli scene work {self._scene.id} --shards $(printf %02d $SLURM_ARRAY_TASK_ID) --assets {",".join(self._assets)} --workers 1
-"""
+        """Return the script of a job that does some batches."""
+        scene, receptors = self._scene, Counter[str]()
+        for batch in left:
+            receptors[batch.shard] += len(batch.receptors)
+        load, shards = Load.of(scene.spec), sorted(receptors)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        job = plan_array(scene.id, name, load, receptors, shards, self._site)
+        return array_script(job, self._site, self._logs, scene.store.root, {}, self._assets)
 
     def _name_of(self, *, rerun: bool) -> str:
         """Return the job's name; of one that makes everything again another."""
@@ -235,6 +239,12 @@ exec {sys.executable} -m stilt_dagster.cli scene work {self._scene.id} --shards 
             f"{self._jobs[-1]} ended ({waiting.summary(self._ended)}), its logs are {self._logs}; fix the cause and "
             "materialize again: only what is missing is submitted"
         )
+
+
+def logs_of(scene: StoredScene) -> Path:
+    """Return where the logs of a scene's jobs are: in its store, or beside the user's other files if that is remote."""
+    place = scene.store.directory or Path.home() / "stilt-dagster"
+    return place / "logs" / scene.id
 
 
 def _shards_of(batches: Collection[Batch]) -> list[str]:

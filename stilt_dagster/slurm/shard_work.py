@@ -8,16 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from stilt_dagster.resources.configurable import ShardWork, TransportEngine
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import StoreError
 from stilt_dagster.science.outcomes import PartSummary, Report
 from stilt_dagster.science.part_index import is_current, remove_stale_parts
+from stilt_dagster.slurm.array_job import MADE_BY_SHARD
 from stilt_dagster.slurm.shard_job import ShardJob
+from stilt_dagster.slurm.site import Site, read_site
 
 if TYPE_CHECKING:
     from stilt_dagster.science.batches import Batch
@@ -32,6 +36,12 @@ if TYPE_CHECKING:
 
 class SlurmWork(ShardWork):
     """Shards are simulated and gridded by an array job of Slurm, which the run waits for."""
+
+    site_file: str = Field("", description="What the site sets for array jobs, a YAML file; empty: Slurm's defaults.")
+
+    def _site(self) -> Site:
+        """Return what the site sets, as it is when a job may be submitted."""
+        return read_site(Path(self.site_file)) if self.site_file else Site()
 
     def simulate(
         self,
@@ -57,7 +67,7 @@ class SlurmWork(ShardWork):
         start = time.monotonic()
         before = _simulated(scene, shards)
         todo = {b for b, part in before.items() if rerun or part is None or part.counts.get("failed")}
-        with ShardJob(context, scene, shards, ("trajectories", "footprints"), report_progress) as job:
+        with ShardJob(context, scene, shards, MADE_BY_SHARD, self._site(), report_progress) as job:
             after = job.do(todo, lambda: _simulated(scene, shards), rerun=rerun)
         report = Report(seconds=time.monotonic() - start, cpu_seconds=_cpu_seconds(todo, before, after))
         for batch, part in after.items():
@@ -100,7 +110,7 @@ class SlurmWork(ShardWork):
         rerun = rerun and not any(node.name == "trajectories" for node in context.job_def.nodes)
         before = _gridded(scene, shards)
         todo = {b for b, part in before.items() if rerun or part is None}
-        with ShardJob(context, scene, shards, ("footprints",), report_progress) as job:
+        with ShardJob(context, scene, shards, ("footprints",), self._site(), report_progress) as job:
             after = job.do(todo, lambda: _gridded(scene, shards), rerun=rerun)
         # All are done: they are read, for the sum of their influence.
         report = super().grid(context, scene, shards, engine, rerun=False, report_progress=lambda done, total: None)

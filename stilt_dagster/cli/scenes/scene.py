@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Register scenes, run them, and see how far they are.")
 
-Shards = Annotated[str, typer.Option(metavar="00-15", help="Shards of trajectories and footprints: one, or a range.")]
+Shards = Annotated[
+    str, typer.Option(metavar="00-15", help="Shards of trajectories and footprints: one, a range, or several of these.")
+]
 Workers = Annotated[int, typer.Option(min=0, help="Simulations at a time; by default one a core.")]
 
 
@@ -210,7 +212,10 @@ def _selection(rerun: str, assets: str, shards: str) -> Selection:
 
     if rerun not in ("missing", "all"):
         raise UserError(f"--rerun must be missing or all (got {rerun!r})")
-    return Selection(_parse_assets(assets, tuple(ASSETS)), parse_shards(shards), rerun == "all")
+    wanted = parse_shards(shards)
+    if int(wanted[-1]) - int(wanted[0]) >= len(wanted):
+        raise UserError(f"--shards must be one range: a run covers no other (got {shards!r})")
+    return Selection(_parse_assets(assets, tuple(ASSETS)), wanted, rerun == "all")
 
 
 def _parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -222,7 +227,7 @@ def _parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parse_shards(text: str) -> tuple[str, ...]:
-    """Return the shards a text names: ``03``, or ``00-03``.
+    """Return the shards a text names: ``03``, ``00-03``, or several of these with commas between them.
 
     Raises
     ------
@@ -231,11 +236,17 @@ def parse_shards(text: str) -> tuple[str, ...]:
     """
     from stilt_dagster.science.scenes.receptors import SHARDS
 
-    first, _, last = text.partition("-")
-    last = last or first
-    if first not in SHARDS or last not in SHARDS or first > last:
-        raise UserError(f"--shards must be one of {SHARDS[0]} to {SHARDS[-1]}, or a range such as 00-03 (got {text!r})")
-    return SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1]
+    named: set[str] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if first not in SHARDS or last not in SHARDS or first > last:
+            raise UserError(
+                f"--shards must be one of {SHARDS[0]} to {SHARDS[-1]}, a range such as 00-03, or several of these with "
+                f"commas between them (got {text!r:.80})"
+            )
+        named.update(SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1])
+    return tuple(shard for shard in SHARDS if shard in named)
 
 
 @app.command("work")
