@@ -156,7 +156,8 @@ class ShardJob:
         """Wait for a job that does some batches; return how the parts of all batches are then."""
         self._jobs.append(job)
         self._ended = waiting.wait(job, self._tell, self._progress_of(todo))
-        late = time.monotonic() + (_SEEN_WITHIN if all(task.exit_code in (0, 1) for task in self._ended) else 0.0)
+        ended_well = all(task.state in ("COMPLETED", "FAILED") and task.exit_code in (0, 1) for task in self._ended)
+        late = time.monotonic() + (_SEEN_WITHIN if ended_well else 0.0)
         while True:
             self._scene.relist()
             found = look()
