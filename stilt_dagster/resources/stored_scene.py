@@ -17,6 +17,10 @@ from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 
+#: Products that are made of a shard, as parts, whatever of the others is there; and those made of all shards.
+OF_SHARDS = ("trajectories", "footprints")
+OF_SCENES = ("background", "jacobian", "report")
+
 
 def missing(asset: str, scene: str) -> IncompleteError:
     """Return the error for an upstream file that is not in the store."""

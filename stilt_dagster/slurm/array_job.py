@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from stilt_dagster.resources.stored_scene import OF_SCENES, OF_SHARDS
 from stilt_dagster.science.costs.sizes import MIB, Load, cores_for, runs_for, size_of
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.validation import digest
@@ -34,11 +35,9 @@ NOTICE = 120
 #: CPU of reading all parts once over that of making them, at most.
 READING = 0.02
 
-#: What is made of a shard, whatever of the others is there.
-MADE_BY_SHARD = ("trajectories", "footprints")
 
-#: What is made of all shards, in one process, once they are there.
-ASSEMBLED = ("background", "jacobian", "report")
+#: Paths that mean the same to sbatch, which fills in what follows a %, and to a shell.
+_PLAIN = re.compile(r"/[^%\"\\\x00-\x1f]*")
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,20 @@ def job_name(scene: str, store: str) -> str:
     return f"stilt-{scene}-{digest(store)[:6]}"
 
 
+def require_plain(output: Path) -> None:
+    """Refuse a directory of logs that sbatch would take for another.
+
+    Raises
+    ------
+    SlurmError
+        Naming it.
+    """
+    if not _PLAIN.fullmatch(str(output)):
+        raise SlurmError(
+            f"sbatch cannot name logs in {str(output)!r}: give another directory, without %, quotes and \\"
+        )
+
+
 def plan_array(
     scene: str, name: str, load: Load, receptors: Mapping[str, int], shards: Sequence[str], site: Site, tasks: int = 0
 ) -> ArrayJob:
@@ -132,13 +145,13 @@ def plan_array(
     # Shards differ, most of all those of small scenes; all tasks of an array ask for the same.
     largest = max(1, *(sum(receptors.get(shard, 0) for shard in part) for part in parts)) / load.receptors
     cpus = cores_for(load.cpu_seconds * largest, site.cpus)
-    memory = max(size_of(asset, load, largest, most=cpus).memory for asset in MADE_BY_SHARD)
+    memory = max(size_of(asset, load, largest, most=cpus).memory for asset in OF_SHARDS)
     return ArrayJob(
         scene,
         name,
         parts,
         Request(cpus, memory, _limit(load.cpu_seconds * largest / cpus, site)),
-        Request(1, max(size_of(asset, load).memory for asset in ASSEMBLED), _limit(load.cpu_seconds * READING, site)),
+        Request(1, max(size_of(asset, load).memory for asset in OF_SCENES), _limit(load.cpu_seconds * READING, site)),
     )
 
 
@@ -148,7 +161,7 @@ def array_script(
     output: Path,
     store: str,
     settings: Mapping[str, str],
-    assets: Sequence[str] = MADE_BY_SHARD,
+    assets: Sequence[str] = OF_SHARDS,
 ) -> str:
     """Return the script of an array job.
 
@@ -165,11 +178,11 @@ def array_script(
     settings : mapping of str to str
         Other variables of stilt-dagster, which the script exports; no secrets.
     assets : sequence of str, optional
-        What of :data:`MADE_BY_SHARD` to make.
+        What of :data:`~stilt_dagster.resources.stored_scene.OF_SHARDS` to make.
     """
     shards = " ".join(f'"{_range(part)}"' for part in job.tasks)
     options = {"array": f"0-{len(job.tasks) - 1}", "output": output / f"stilt-{job.scene}-%A_%a.log"}
-    chosen = "" if tuple(assets) == MADE_BY_SHARD else f" --assets {','.join(assets)}"
+    chosen = "" if tuple(assets) == OF_SHARDS else f" --assets {','.join(assets)}"
     work = f'--shards "${{shards[SLURM_ARRAY_TASK_ID]}}"{chosen} --workers {job.request.cpus}'
     names = [f"shards=({shards})", f'what="scene {job.scene}, shards ${{shards[SLURM_ARRAY_TASK_ID]}}"']
     return _script(job, job.request, options, site, {"STILT_STORE": store, **settings}, names, work)
@@ -178,7 +191,7 @@ def array_script(
 def assembling_script(job: ArrayJob, site: Site, output: Path, store: str, settings: Mapping[str, str]) -> str:
     """Return the script of the job after an array, see :func:`array_script`."""
     options = {"output": output / f"stilt-{job.scene}-%j.log"}
-    made = ",".join(ASSEMBLED)
+    made = ",".join(OF_SCENES)
     names = [f'what="scene {job.scene}, {made}"']
     return _script(job, job.assembling, options, site, {"STILT_STORE": store, **settings}, names, f"--assets {made}")
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from stilt_dagster.resources.folders import store_errors
 from stilt_dagster.science.costs.sizes import Load
 from stilt_dagster.science.errors import StoreError, counted
 from stilt_dagster.science.validation import digest
 from stilt_dagster.slurm import scheduler, waiting
-from stilt_dagster.slurm.array_job import array_script, plan_array
+from stilt_dagster.slurm.array_job import array_script, job_name, plan_array, require_plain
 from stilt_dagster.slurm.scheduler import SlurmError, Task
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ class ShardJob:
             If there is no Slurm here, it refuses the job, or the job ended before all was done.
         """
         left = todo
-        for name in (self._name_of(rerun=True), self._name_of(rerun=False)):
+        of_scene = job_name(self._scene.id, self._scene.store.root)  # what a person has submitted
+        for name in (self._name_of(rerun=True), self._name_of(rerun=False), of_scene):
             for job in waiting.find(name, self._tell):
-                self._tell(f"Slurm job {job} does these shards already: waiting for it")
+                self._tell(f"Slurm job {job} is in the queue for this already: waiting for it")
                 found = self._await(job, todo, look)
                 # What failed in it was tried, as what failed in a job of this run's own would be.
                 if not rerun or name == self._name_of(rerun=True):
@@ -142,7 +144,9 @@ class ShardJob:
         for batch in left:
             receptors[batch.shard] += len(batch.receptors)
         load, shards = Load.of(scene.spec), sorted(receptors)
-        self._logs.mkdir(parents=True, exist_ok=True)
+        require_plain(self._logs)
+        with store_errors("write", self._logs):
+            self._logs.mkdir(parents=True, exist_ok=True)
         job = plan_array(scene.id, name, load, receptors, shards, self._site)
         return array_script(job, self._site, self._logs, scene.store.root, {}, self._assets)
 

@@ -15,11 +15,10 @@ import dagster as dg
 from pydantic import Field
 
 from stilt_dagster.resources.configurable import ShardWork, TransportEngine
-from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.resources.stored_scene import OF_SHARDS, StoredScene
 from stilt_dagster.science.errors import StoreError
 from stilt_dagster.science.outcomes import PartSummary, Report
 from stilt_dagster.science.part_index import is_current, remove_stale_parts
-from stilt_dagster.slurm.array_job import MADE_BY_SHARD
 from stilt_dagster.slurm.shard_job import ShardJob
 from stilt_dagster.slurm.site import Site, read_site
 
@@ -67,7 +66,7 @@ class SlurmWork(ShardWork):
         start = time.monotonic()
         before = _simulated(scene, shards)
         todo = {b for b, part in before.items() if rerun or part is None or part.counts.get("failed")}
-        with ShardJob(context, scene, shards, MADE_BY_SHARD, self._site(), report_progress) as job:
+        with ShardJob(context, scene, shards, OF_SHARDS, self._site(), report_progress) as job:
             after = job.do(todo, lambda: _simulated(scene, shards), rerun=rerun)
         report = Report(seconds=time.monotonic() - start, cpu_seconds=_cpu_seconds(todo, before, after))
         for batch, part in after.items():

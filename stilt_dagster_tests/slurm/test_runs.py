@@ -265,7 +265,7 @@ def test_a_run_that_was_killed_is_taken_up_where_its_job_is(site: Project, slurm
         wait_for("the controller", lambda: answers(slurm), 60)
     code, output = again.end()
     assert code == 0, output
-    assert f"Slurm job {job} does these shards already" in output
+    assert f"Slurm job {job} is in the queue for this already" in output
     assert submitted(slurm, site) == {job}
     assert site.status(SCENE)["ok"] == 2
 
@@ -330,7 +330,7 @@ def test_a_run_of_the_ui_is_cancelled_with_its_job_and_survives_its_process(site
             os.kill(int(pid), signal.SIGKILL)
             # The instance's run_retries run it once more.
             (again,) = ui.wait(lambda: statuses().keys() - {run, *before}, 120)
-            ui.wait(lambda: f"Slurm job {job} does these shards already" in said(again), 120)
+            ui.wait(lambda: f"Slurm job {job} is in the queue for this already" in said(again), 120)
         ui.wait(lambda: statuses()[again] == "SUCCESS", 200)
     assert submitted(slurm, site) == {*first, job}
     assert site.status(SCENE)["ok"] == 2

@@ -212,15 +212,22 @@ def _selection(rerun: str, assets: str, shards: str) -> Selection:
 
     if rerun not in ("missing", "all"):
         raise UserError(f"--rerun must be missing or all (got {rerun!r})")
+    chosen = parse_assets(assets, tuple(ASSETS)) or tuple(ASSETS)
     wanted = parse_shards(shards)
     if int(wanted[-1]) - int(wanted[0]) >= len(wanted):
         raise UserError(f"--shards must be one range: a run covers no other (got {shards!r})")
-    return Selection(_parse_assets(assets, tuple(ASSETS)), wanted, rerun == "all")
+    return Selection(chosen, wanted, rerun == "all")
 
 
-def _parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the assets a text names, with commas between them; all that are known if it names none."""
-    chosen = tuple(name.strip() for name in text.split(",") if name.strip()) or known
+def parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assets a text names, with commas between them.
+
+    Raises
+    ------
+    UserError
+        If one is not known.
+    """
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
     if unknown := [name for name in chosen if name not in known]:
         raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(known)}")
     return chosen
@@ -247,50 +254,6 @@ def parse_shards(text: str) -> tuple[str, ...]:
             )
         named.update(SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1])
     return tuple(shard for shard in SHARDS if shard in named)
-
-
-@app.command("work")
-def work(
-    scene: SceneId,
-    shards: Shards = "00-15",
-    workers: Workers = 0,
-    assets: Annotated[str, typer.Option(help="What to make of the two.")] = "trajectories,footprints",
-    as_json: AsJson = False,
-) -> None:
-    """Simulate and grid some shards, recording nothing in Dagster: for array jobs. Exit code 0: all receptors done."""
-    import signal
-
-    with user_errors():
-        from stilt_dagster.operations.work import work_shards
-        from stilt_dagster.resources.configurable import available_cores
-        from stilt_dagster.science.transport.hysplit import Hysplit
-
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGTERM, stop)
-        quarters: dict[str, int] = {}
-
-        def report(step: str, done: int, total: int) -> None:
-            if total and (quarter := 4 * done // total) > quarters.get(step, 0):
-                quarters[step] = quarter
-                to_stderr(f"{step}: {done} of {counted(total, 'receptor')}")
-
-        made = work_shards(
-            open_scene(open_store(), scene),
-            parse_shards(shards),
-            lambda runs: Hysplit(scratch=runs),
-            workers or available_cores(),
-            _parse_assets(assets, ("trajectories", "footprints")),
-            (lambda *_: None) if as_json else report,
-        )
-        counts = {status: made.outcomes[status] for status in ("ok", "empty", "failed")}
-        if as_json:
-            typer.echo(json.dumps({"scene": scene, "shards": list(parse_shards(shards)), **counts}))
-        else:
-            typer.echo(f"{scene} {shards}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
-    if made.outcomes["failed"]:
-        raise typer.Exit(FAILED)
 
 
 @app.command("delete")
