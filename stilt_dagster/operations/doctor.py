@@ -14,6 +14,8 @@ from pathlib import Path
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import NoEngineError, UserError
+from stilt_dagster.slurm import scheduler
+from stilt_dagster.slurm.scheduler import SlurmError
 
 #: Free space below which a scene of a few hundred receptors may not fit, bytes; and memory a run takes on two cores.
 _DISK, _MEMORY = 10 * 2**30, 2 * 2**30
@@ -44,6 +46,7 @@ class Finding:
 def examine(
     store_url: Callable[[], str],
     meteorology_root: Callable[[], str],
+    cluster: Callable[[], str],
     home: Path,
     engine_directory: Callable[[], Path | None],
 ) -> Iterator[Finding]:
@@ -51,8 +54,8 @@ def examine(
 
     Parameters
     ----------
-    store_url, meteorology_root : callable
-        Give ``STILT_STORE`` and ``STILT_MET``.
+    store_url, meteorology_root, cluster : callable
+        Give ``STILT_STORE``, ``STILT_MET`` and ``STILT_CLUSTER``.
     home : Path
         ``DAGSTER_HOME``.
     engine_directory : callable
@@ -63,6 +66,7 @@ def examine(
     yield _store(store_url)
     yield _meteorology(meteorology_root)
     yield _instance(home)
+    yield from _cluster(cluster)
     yield _disk(Path(tempfile.gettempdir()))
     yield _memory()
 
@@ -146,6 +150,18 @@ def _instance(home: Path) -> Finding:
             "DAGSTER_HOME", False, f"{home} cannot be written", "set DAGSTER_HOME to a directory you can write"
         )
     return Finding("DAGSTER_HOME", True, f"{home}{'' if home.exists() else ', will be made'}")
+
+
+def _cluster(cluster: Callable[[], str]) -> Iterator[Finding]:
+    try:
+        if not cluster():
+            return
+        scheduler.check()
+        yield Finding("slurm", True, "sbatch answers, and would accept a job")
+    except SlurmError as error:
+        yield Finding("slurm", False, str(error), "unset STILT_CLUSTER, or run this where sbatch accepts your jobs")
+    except UserError as error:
+        yield Finding("slurm", False, str(error), "set STILT_CLUSTER to slurm, or unset it")
 
 
 def _disk(path: Path) -> Finding:

@@ -107,7 +107,8 @@ def run_scene(
             if not selection.everything:
                 chosen = _without_finished(instance, scene, status, chosen)
             of_scene = {**load_of(instance, scene.id)[1], **campaign_tags(scene.store)(scene.id), **(tags or {})}
-            _run_job(instance, scene.id, definitions(), job, chosen, selection, of_scene)
+            kept = () if selection.everything else _kept(status, chosen)
+            _run_job(instance, scene.id, definitions(), job, chosen, kept, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
             scene = StoredScene(scene.store, scene.spec, scene.engine_here)  # what it holds of the store has changed
@@ -130,6 +131,12 @@ def _without_finished(
     with_others = tuple(a for a in assets if a in MADE_WITH)
     others = tuple(a for a in assets if a not in MADE_WITH)
     return with_others if with_others and others and _is_done(instance, scene, status, others) else tuple(assets)
+
+
+def _kept(status: Status, assets: Sequence[str]) -> tuple[str, ...]:
+    """Return which of assets a job that knows no Dagster has made as they should be: these are recorded as they are."""
+    taken_over = [a for a in ("background", "jacobian") if a in assets]
+    return tuple(taken_over) if all(status.assets[a]["state"] == "ready" for a in taken_over) else ()
 
 
 def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, assets: Sequence[str]) -> bool:
@@ -162,6 +169,7 @@ def _run_job(
     definitions: dg.Definitions,
     job: str,
     assets: Sequence[str],
+    kept: Sequence[str],
     selection: Selection,
     tags: Mapping[str, str],
 ) -> None:
@@ -172,6 +180,8 @@ def _run_job(
         rerun = {"config": {"rerun": "all" if selection.everything else "missing"}}
         config["ops"] = dict.fromkeys(assets, rerun)
         where, tags = {}, {**tags, **scene_range(scene, selection.shards)}
+    elif kept:
+        config["ops"] = {asset: {"config": {"keep": True}} for asset in kept}
     try:
         definitions.resolve_job_def(job).execute_in_process(
             instance=instance, run_config=config, asset_selection=[dg.AssetKey(a) for a in assets], tags=tags, **where

@@ -18,6 +18,10 @@ from stilt_dagster.science.pystilt import WHEEL_BUILD
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 
+#: Products that are made of a shard, as parts, whatever of the others is there; and those made of all shards.
+OF_SHARDS = ("trajectories", "footprints")
+OF_SCENES = ("background", "jacobian", "report")
+
 
 def missing(asset: str, scene: str) -> IncompleteError:
     """Return the error for an upstream file that is not in the store."""
@@ -174,6 +178,11 @@ class StoredScene:
     def footprints(self) -> Callable[[str], IndexedFolder]:
         """The folder of each shard's footprints."""
         return self._folders("footprints")
+
+    def relist(self) -> None:
+        """Forget which parts there are: others may have written some."""
+        for asset in ("trajectories", "footprints"):
+            self.__dict__.pop(asset, None)
 
     def _folders(self, asset: str) -> Callable[[str], IndexedFolder]:
         return indexed_folders(partial(self.store.folder, asset, self.id), SHARDS)

@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class SettingError(UserError):
+    """An environment variable has a value that means nothing."""
+
+
 class SceneError(UserError):
     """A scene's spec, or a file it names, is not usable."""
 
