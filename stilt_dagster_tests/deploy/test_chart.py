@@ -174,7 +174,10 @@ def test_domains_are_files_of_the_code_server() -> None:
         ({"store": {"bucket": "ours"}}, "store.bucket and store.prefix are one now: store.url, here gs://ours/store"),
         ({"database": {"host": "db.example.org"}}, "set database.cidr to where its addresses are"),
         ({"database": {"host": ""}}, "database: set host, or inCluster.enabled"),
-        ({"database": {"inCluster": {"enabled": True, "image": "postgres"}}}, "database: set host, or inCluster.enabled"),
+        (
+            {"database": {"inCluster": {"enabled": True, "image": "postgres"}}},
+            "database: set host, or inCluster.enabled",
+        ),
         ({"database": {"host": "", "inCluster": {"enabled": True}}}, "database/inCluster/image"),
         ({"database": {"password": "x"}}, "password"),
         ({"database": {"secret": "projects/p/secrets/s/versions/1"}}, "database.secret is gke.databaseSecret now"),
