@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -14,6 +17,11 @@ from stilt_dagster.science.errors import UserError
 
 #: Said by a run whose process is gone.
 LOST = "The run's process ended with the code server it ran in; what it finished is kept."
+
+#: Seconds within which the daemon notices a code server that is there again: it looks every ten.
+_NOTICED = 20
+
+_UNDER_WAY = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,11 @@ class Address:
         return told.get("socket") == self.path if self.path else told.get("port") == self.port
 
 
-def end_lost_runs(instance: dg.DagsterInstance, address: Address) -> list[str]:
-    """Record that runs are over whose processes ended with the code server before this one.
+def lost_runs(instance: dg.DagsterInstance, address: Address) -> list[str]:
+    """Return the runs whose processes ended with the code server before this one.
 
     Dagster's own launcher does not look after the runs of a code server: they would stay *Started* after a crash or a
-    reboot, and keep the places of the queue. Failed for no reason of their own they are retried, as ``run_retries``
-    of the instance says.
+    reboot, and keep the places of the queue.
 
     Parameters
     ----------
@@ -89,11 +96,49 @@ def end_lost_runs(instance: dg.DagsterInstance, address: Address) -> list[str]:
     """
     if address.is_taken():
         raise UserError(f"{address} is taken: stop the code server that listens there, or choose another place")
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
-    lost = [run for run in instance.get_runs(started) if address.launched(run)]
-    for run in lost:
-        if run.status == dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, LOST)
-        else:
-            instance.report_run_failed(run, LOST)
-    return [run.run_id for run in lost]
+    return [run.run_id for run in instance.get_runs(_UNDER_WAY) if address.launched(run)]
+
+
+def end_when_served(open_instance: Callable[[], dg.DagsterInstance], address: Address, runs: list[str]) -> None:
+    """Leave a process behind that records runs as over, once the server that this process becomes is there.
+
+    Not before, since the daemon retries a run at once, or, where it does not know the code server to be there, never.
+    Failed for no reason of their own the runs are retried as ``run_retries`` of the instance says.
+
+    Parameters
+    ----------
+    open_instance : callable
+        Returns where they are recorded.
+    address : Address
+        Where the server will listen.
+    runs : list of str
+        Their ids.
+    """
+    server = os.getpid()
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    if os.fork():  # so that it is nobody's child, and somebody reaps it
+        os._exit(0)
+    try:
+        while not address.is_taken():
+            time.sleep(0.5)
+            os.kill(server, 0)
+        time.sleep(_NOTICED)
+        with open_instance() as instance:
+            _end(instance, runs)
+    except ProcessLookupError:
+        pass  # the server could not start: the next one finds the same runs
+    except Exception as error:
+        print(f"error: runs that are lost cannot be recorded: {error}", file=sys.stderr)
+    finally:
+        os._exit(0)
+
+
+def _end(instance: dg.DagsterInstance, runs: list[str]) -> None:
+    for run in instance.get_runs(_UNDER_WAY):
+        if run.run_id in runs:
+            if run.status == dg.DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, LOST)
+            else:
+                instance.report_run_failed(run, LOST)
