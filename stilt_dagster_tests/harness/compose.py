@@ -1,14 +1,13 @@
 """A compose file's services as processes of this machine, where there is no container engine.
 
 Commands, environment, files, health checks, order and restarts are the file's. Other than in containers are ports and
-directories, and what the kernel would forbid; Postgres is the harness's own.
+directories, entrypoints, and what the kernel would forbid; Postgres is the harness's own.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from stilt_dagster_tests.harness.environments import python_with
 from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.processes import Process, free_ports, wait_for
 
@@ -54,18 +52,6 @@ def interpolated(value: Any, variables: dict[str, str]) -> Any:
     return _VARIABLE.sub(replace, value)
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return the processes a process has started, and those these have: dumb-init gives them a session of their own."""
-    children: dict[int, list[int]] = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            children.setdefault(int(file.read_text().rpartition(")")[2].split()[1]), []).append(int(file.parent.name))
-    found = list(children.get(pid, []))
-    for child in found:
-        found += children.get(child, [])
-    return found
-
-
 class Compose:
     """The services of a file, running.
 
@@ -95,7 +81,6 @@ class Compose:
         self._processes: dict[str, Process] = {}
         self._closing = threading.Event()
         self._watchers: list[threading.Thread] = []
-        self._init = python_with("dumb-init==1.2.5.post1").parent
         self.restarts: dict[str, int] = {}
 
     def __enter__(self) -> Compose:
@@ -137,16 +122,11 @@ class Compose:
 
     def kill(self, name: str) -> None:
         """Kill everything in a service's container, as the kernel does that is out of memory."""
-        end = _descendants(self._processes[name].pid)
         self._processes[name].kill()
-        for pid in end:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
     def stop(self, name: str) -> None:
         """Stop a service as `compose stop` does, for good."""
-        process = self._processes.pop(name)
-        process.stop(signal.SIGTERM, grace=60)
+        self._processes.pop(name).stop(grace=float(self.services[name]["stop_grace_period"].removesuffix("s")))
 
     def log(self, name: str) -> str:
         """Return what a service has printed."""
@@ -173,9 +153,7 @@ class Compose:
 
     def _start(self, name: str) -> None:
         service = self.services[name]
-        # The image's own entrypoint; `with-caches` copies what only an image has.
-        start = [w for w in service.get("entrypoint", ["dumb-init", "--single-child", "--"]) if w != "with-caches"]
-        command = [*start, *self._localised(service["command"])]
+        command = self._localised(service["command"])
         log, env = self.directory / f"{name}.log", self._env(name)
         where = self._place(name)
 
@@ -204,7 +182,7 @@ class Compose:
         env = {
             **self._environment,
             "PATH": os.pathsep.join(
-                map(str, [Path(sys.executable).parent, self._init, self._postgres.programs, os.environ["PATH"]])
+                map(str, [Path(sys.executable).parent, self._postgres.programs, os.environ["PATH"]])
             ),
             "HOME": str(self._place(name)),
             "DAGSTER_HOME": str(self._home),
