@@ -118,7 +118,7 @@ def test_what_is_killed_is_started_again_and_the_scene_goes_on(server: Compose, 
     wait_for("the code server to be started again", lambda: server.restarts.get("code"), 60)
     server.kill("daemon")
     failed = web.wait_run(lost, timeout=120)
-    assert failed["status"] == "FAILURE"
+    assert failed["status"] == "FAILURE", web.messages(lost)
     assert any("ended with the code server" in line for line in web.messages(lost))
     wait_for("the scene", lambda: ready(server, scene), 300, every=2)
     found = status(server, scene)
