@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
@@ -32,6 +32,18 @@ demo: install ## Run a whole scene on real HYSPLIT, with no network.
 
 dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
+
+serve: install ## Have the UI, sensors and runs on this server, and after a reboot, by systemd; PORT=3000.
+	deploy/server/serve start
+
+serve-stop: ## Stop what `make serve` started, until it is run again.
+	deploy/server/serve stop
+
+serve-status: ## Show what `make serve` started.
+	deploy/server/serve status
+
+backup: ## Copy the instance of `make serve` to BACKUP=DIRECTORY, while it runs.
+	deploy/server/serve backup "$(BACKUP)"
 
 # A module's tests stay in one process, which shares what is made for them.
 PARALLEL := -n logical --dist loadfile
