@@ -80,6 +80,7 @@ class Spec(BaseModel):
 
 #: What buckets are called, by scheme: as their providers say, so that no name changes which host is asked.
 _BUCKETS = {
+    "memory": re.compile(r"[a-z0-9-]{1,63}"),
     "gs": re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"),
     "s3": re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
     "az": re.compile(r"(?=.{3,63}$)[a-z0-9](?:-?[a-z0-9])*"),

@@ -97,8 +97,8 @@ def explained(action: str, url: str, bucket: str, text: str) -> Exception:
         )
     if "invalid peer certificate" in said:
         return StoreError(f"{doing}: the server's certificate is not accepted: have SSL_CERT_FILE name its authority's")
-    if "URL scheme is not allowed" in said:
-        return StoreError(f"{doing}: it leads to http://, which is spoken with endpoints alone that are named so")
+    if "error following redirect" in said:
+        return StoreError(f"{doing}: it redirects to where it must not lead: set AWS_REGION, or correct the endpoint")
     return Again(_reason(said))
 
 
