@@ -49,9 +49,8 @@ class ParticleWriter:
     def __init__(self, path: Path, key: str, engine: str = "") -> None:
         self._path, self._key, self._engine = path, key, engine
         self.outcomes: list[Outcome] = []
-        self.rows = 0
+        self.rows = self._groups = 0
         self._pending: tuple[list[pa.Table], list[pa.Table]] = ([], [])
-        self._groups = 0
         self._error_groups: list[int] = []
         self._writer: pq.ParquetWriter | None = None
 
