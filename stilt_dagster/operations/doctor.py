@@ -14,9 +14,17 @@ from pathlib import Path
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import NoEngineError, UserError
+from stilt_dagster.slurm import scheduler
+from stilt_dagster.slurm.scheduler import SlurmError
 
 #: Free space below which a scene of a few hundred receptors may not fit, bytes; and memory a run takes on two cores.
 _DISK, _MEMORY = 10 * 2**30, 2 * 2**30
+
+#: File systems of other machines, on which locks of SQLite may not hold.
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "panfs"}
+    | {"smb3", "wekafs"}
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Finding:
 def examine(
     store_url: Callable[[], str],
     meteorology_root: Callable[[], str],
+    cluster: Callable[[], str],
     home: Path,
     engine_directory: Callable[[], Path | None],
 ) -> Iterator[Finding]:
@@ -51,8 +60,8 @@ def examine(
 
     Parameters
     ----------
-    store_url, meteorology_root : callable
-        Give ``STILT_STORE`` and ``STILT_MET``.
+    store_url, meteorology_root, cluster : callable
+        Give ``STILT_STORE``, ``STILT_MET`` and ``STILT_CLUSTER``.
     home : Path
         ``DAGSTER_HOME``.
     engine_directory : callable
@@ -63,6 +72,7 @@ def examine(
     yield _store(store_url)
     yield _meteorology(meteorology_root)
     yield _instance(home)
+    yield from _cluster(cluster)
     yield _disk(Path(tempfile.gettempdir()))
     yield _memory()
 
@@ -145,7 +155,35 @@ def _instance(home: Path) -> Finding:
         return Finding(
             "DAGSTER_HOME", False, f"{home} cannot be written", "set DAGSTER_HOME to a directory you can write"
         )
-    return Finding("DAGSTER_HOME", True, f"{home}{'' if home.exists() else ', will be made'}")
+    found = f"{home}{'' if home.exists() else ', will be made'}"
+    settings = home / "dagster.yaml"
+    in_postgres = settings.exists() and "postgres" in settings.read_text(errors="replace")
+    if not in_postgres and (kind := file_system(where.resolve())) in _NETWORK:
+        found += f"; SQLite on {kind}, whose locks may not hold: for a server use a local disk, or Postgres"
+    return Finding("DAGSTER_HOME", True, found)
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Return the type of the file system a path is on, such as ``nfs4``; empty where the system does not tell."""
+    if not mounts.exists():
+        return ""
+    kinds = {}
+    for line in mounts.read_text(errors="replace").splitlines():
+        _, point, kind, *_ = line.split(" ")
+        kinds[point.encode().decode("unicode_escape")] = kind  # a blank is \\040; a later mount hides an earlier one
+    return next((kinds[str(p)] for p in (path, *path.parents) if str(p) in kinds), "")
+
+
+def _cluster(cluster: Callable[[], str]) -> Iterator[Finding]:
+    try:
+        if not cluster():
+            return
+        scheduler.check()
+        yield Finding("slurm", True, "sbatch answers, and would accept a job")
+    except SlurmError as error:
+        yield Finding("slurm", False, str(error), "unset STILT_CLUSTER, or run this where sbatch accepts your jobs")
+    except UserError as error:
+        yield Finding("slurm", False, str(error), "set STILT_CLUSTER to slurm, or unset it")
 
 
 def _disk(path: Path) -> Finding:

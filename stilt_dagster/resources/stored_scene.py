@@ -12,11 +12,16 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
 from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.file_formats import AGGREGATE_FORMAT, without_format
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.pystilt import WHEEL_BUILD
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
+
+#: Products that are made of a shard, as parts, whatever of the others is there; and those made of all shards.
+OF_SHARDS = ("trajectories", "footprints")
+OF_SCENES = ("background", "jacobian", "report")
 
 
 def missing(asset: str, scene: str) -> IncompleteError:
@@ -25,10 +30,19 @@ def missing(asset: str, scene: str) -> IncompleteError:
 
 
 def read_description(store: Store, scene: str) -> Description | None:
-    """Return what a scene's meteorology aggregate is made of; None if there is none that can be read."""
+    """Return what a scene's meteorology aggregate is made of; None if there is none that can be read.
+
+    Raises
+    ------
+    FormatError
+        If a later version wrote it.
+    """
     text = store.folder("meteorology_aggregate").read(f"{scene}.json")
     try:
-        return None if text is None else Description.from_dict(json.loads(text))
+        if text is None:
+            return None
+        where = f"{store.root}/meteorology_aggregate/{scene}.json"
+        return Description.from_dict(without_format(json.loads(text), AGGREGATE_FORMAT, where))
     except (ValueError, TypeError):
         return None
 
@@ -174,6 +188,11 @@ class StoredScene:
     def footprints(self) -> Callable[[str], IndexedFolder]:
         """The folder of each shard's footprints."""
         return self._folders("footprints")
+
+    def relist(self) -> None:
+        """Forget which parts there are: others may have written some."""
+        for asset in ("trajectories", "footprints"):
+            self.__dict__.pop(asset, None)
 
     def _folders(self, asset: str) -> Callable[[str], IndexedFolder]:
         return indexed_folders(partial(self.store.folder, asset, self.id), SHARDS)
