@@ -10,10 +10,10 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo serve serve-stop serve-status backup test test-fast test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
 
 help: ## Show this help.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.lock setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 2; }
@@ -45,8 +45,11 @@ serve-status: ## Show what `make serve` started.
 backup: ## Copy the instance of `make serve` to BACKUP=DIRECTORY, while it runs.
 	deploy/server/serve backup "$(BACKUP)"
 
+# A module's tests stay in one process, which shares what is made for them.
+PARALLEL := -n logical --dist loadfile
+
 test: install ## Run all tests that need no cluster.
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
 
 test-cluster: install ## Run the tests on a real Kubernetes control plane; the first time, it is built (root, Debian).
 	stilt_dagster_tests/harness/build_kubernetes.sh
@@ -73,7 +76,10 @@ rollback: ## Go back to the release before.
 	deploy/deploy $(ENV) --rollback
 
 test-fast: install ## Run the tests that take less than half a minute each.
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
+
+test-portable: install ## Run the tests that need no hycs_std, and run on every machine.
+	$(BIN)/python -m pytest $(PARALLEL) -m "portable and not slow"
 
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .

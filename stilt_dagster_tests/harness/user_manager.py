@@ -19,6 +19,7 @@ _PROGRAMS = (Path("/lib/systemd/systemd"), Path("/usr/lib/systemd/systemd"))
 #: process 1: that would be the system's.
 _SCRIPT = """
 set -e
+hostname "$1"  # another machine: process numbers of this one mean nothing there, and nothing of theirs is cleared away
 mkdir -p /run/systemd
 mount -t tmpfs none /run/systemd && mkdir /run/systemd/system
 umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
@@ -75,7 +76,7 @@ class UserManager:
     def boot(self) -> None:
         """Start it, with what its units say is to be started then."""
         self._boots += 1
-        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        namespaces = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = [*namespaces, "bash", "-c", _SCRIPT, "bash", self._group, str(self._program)]
         log = self.directory / "systemd.log"
         process = self._process = Process(command, log, self.env)
@@ -100,16 +101,14 @@ class UserManager:
         shutil.rmtree(self._sockets)  # as the machine does, which has them in memory
         self._sockets.mkdir(mode=0o700)
         for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
-            for group in [*sorted((root / self._group).rglob("*/"), reverse=True), root / self._group]:
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+            wait_for("its processes to be gone", lambda r=root: _removed(r / self._group))
 
     def run(self, *command: str | Path, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command as from a login of the user."""
         assert self._process is not None
         pid = self._process.pid
         inside = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-        command = ("nsenter", "--target", inside, "--mount", "--pid", *command)
+        command = ("nsenter", "--target", inside, "--mount", "--uts", "--pid", *command)
         return subprocess.run(
             command, env={**self.env, **env}, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -127,3 +126,11 @@ class UserManager:
     @property
     def _group(self) -> str:
         return f"stilt-test-{os.getpid()}-{self._boots}"
+
+
+def _removed(group: Path) -> bool:
+    """Remove a cgroup and those in it; return whether they are gone, as they are once their processes are."""
+    for place, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
+    return not group.exists()

@@ -191,6 +191,14 @@ def _summary(part: FootprintFile) -> PartSummary:
     return PartSummary.of(part.key, part.outcomes, part.size, part.entries, part.particles, part.effort)
 
 
+def without_trajectories(batch: Batch) -> IncompleteError:
+    """Return the error for a batch whose trajectories are missing or were made with other inputs."""
+    return IncompleteError(
+        f"trajectories of shard {batch.shard} are missing or were made with other inputs "
+        f"({batch.name}.parquet): materialize trajectories first"
+    )
+
+
 def grid_shards(
     shards: Mapping[str, Sequence[Batch]],
     scene: Scene,
@@ -234,23 +242,17 @@ def grid_shards(
     grid = scene.footprint.grid
     report = Report(influence=np.zeros((grid.ny, grid.nx)))
 
-    def missing(batch: Batch) -> IncompleteError:
-        return IncompleteError(
-            f"trajectories of shard {batch.shard} are missing or were made with other inputs "
-            f"({batch.name}.parquet): materialize trajectories first"
-        )
-
     def find(batch: Batch) -> FootprintFile | ParticleFile:
         particles = simulations_of(trajectories_of(batch.shard), batch)
         if particles is None:
-            raise missing(batch)
+            raise without_trajectories(batch)
         if not rerun and is_current(part_summary(folder_of(batch.shard), batch, scene), particles):
             found = read_part(folder_of(batch.shard), batch, scene, whole=True)
             if found is not None:
                 return found
         file = read_trajectories(trajectories_of(batch.shard), batch, whole=True)
         if file is None:
-            raise missing(batch)
+            raise without_trajectories(batch)
         return file
 
     def begin(batch: Batch, found: FootprintFile | ParticleFile) -> tuple[_FootprintPart | None, int]:

@@ -32,7 +32,6 @@ from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particl
 #: Rows a row group holds at least, unless the batch ends: small simulations share one.
 _ROW_GROUP = 250_000
 
-
 #: Digits of a decimal that is a 32-bit integer in the file, and of one of 64 bits.
 _NARROW, _WIDE = 9, 18
 
@@ -125,11 +124,12 @@ class ParticleWriter:
         A local file, complete only once :meth:`close` returned.
     key : str
         Hash of what makes the batch.
+    engine : str
+        Version of the transport engine, for machines that have none.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self._path = path
-        self._key = key
+    def __init__(self, path: Path, key: str, engine: str = "") -> None:
+        self._path, self._key, self._engine = path, key, engine
         self.outcomes: list[Outcome] = []
         self.rows = 0
         self._pending: tuple[list[pa.Table], list[pa.Table]] = ([], [])
@@ -165,7 +165,8 @@ class ParticleWriter:
         self._flush()
         if self._writer is None:  # every receptor failed: the outcomes still need their file
             self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
-        meta = {"stilt:key": self._key, "stilt:outcomes": json.dumps([asdict(o) for o in self.outcomes])}
+        outcomes = json.dumps([asdict(o) for o in self.outcomes])
+        meta = {"stilt:key": self._key, "stilt:engine": self._engine, "stilt:outcomes": outcomes}
         if effort is not None:
             meta["stilt:effort"] = json.dumps(asdict(effort))
         if self._error_groups:
@@ -204,7 +205,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 class ParticleFile:
-    """A part file: its key, its outcomes, and its receptors' particles, a row group at a time.
+    """A part file: its key, its engine, its outcomes, and its receptors' particles, a row group at a time.
 
     Parameters
     ----------
@@ -226,6 +227,7 @@ class ParticleFile:
             self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
             self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
+            self.engine: str = extra.get(b"stilt:engine", b"").decode()  # empty in files made before it was kept
             self.effort = Effort.from_dict(json.loads(extra.get(b"stilt:effort") or "null"))
             of_errors = set(json.loads(extra.get(b"stilt:error_groups") or "[]"))
         except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
