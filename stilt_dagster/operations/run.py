@@ -15,12 +15,11 @@ import dagster as dg
 from stilt_dagster.kubernetes.dagster_internals import DagsterMaxRetriesExceededError
 from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG, load_of
 from stilt_dagster.operations.campaigns.membership import campaign_tags
-from stilt_dagster.operations.record import read_record
+from stilt_dagster.operations.record import current_versions, read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
 from stilt_dagster.partitions import ASSETS, MADE_WITH, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science import versions
 from stilt_dagster.science.errors import RunFailedError, UserError
 from stilt_dagster.science.pystilt import no_engine
 from stilt_dagster.science.scenes.receptors import SHARDS
@@ -145,16 +144,7 @@ def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, a
         return False
     if "trajectories" in assets and status.outcomes["failed"] > 0:
         return False
-    assert scene.aggregate is not None, "assets are ready"
-    wanted = {
-        "receptors": versions.receptors_version(scene.spec),
-        "meteorology_aggregate": versions.meteorology_version(scene.aggregate.key, scene.aggregate.sha256),
-        "trajectories": scene.versions.trajectories,
-        "footprints": scene.versions.footprints,
-        "background": scene.versions.background,
-        "jacobian": scene.versions.jacobian,
-        "report": scene.versions.report,
-    }
+    wanted = current_versions(scene)
     record = read_record(instance, [scene.id])
     return all(
         key in record[asset] and record[asset][key].version == wanted[asset]

@@ -12,6 +12,7 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
 from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster.science.errors import IncompleteError
+from stilt_dagster.science.file_formats import AGGREGATE_FORMAT, without_format
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.pystilt import WHEEL_BUILD
@@ -29,10 +30,19 @@ def missing(asset: str, scene: str) -> IncompleteError:
 
 
 def read_description(store: Store, scene: str) -> Description | None:
-    """Return what a scene's meteorology aggregate is made of; None if there is none that can be read."""
+    """Return what a scene's meteorology aggregate is made of; None if there is none that can be read.
+
+    Raises
+    ------
+    FormatError
+        If a later version wrote it.
+    """
     text = store.folder("meteorology_aggregate").read(f"{scene}.json")
     try:
-        return None if text is None else Description.from_dict(json.loads(text))
+        if text is None:
+            return None
+        where = f"{store.root}/meteorology_aggregate/{scene}.json"
+        return Description.from_dict(without_format(json.loads(text), AGGREGATE_FORMAT, where))
     except (ValueError, TypeError):
         return None
 

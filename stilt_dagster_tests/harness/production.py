@@ -1,4 +1,4 @@
-"""Production on this machine: ``deploy/chart`` on a real control plane, with Postgres and object storage.
+"""Production on this machine: ``deploy/chart`` on a real control plane, and what it stands on (`surroundings`).
 
 What the chart renders is applied, changed only where one machine differs: how pods find each other and the API, and
 how long is waited. Webserver, daemon, code server and every run are pods of the node, each with its own rights.
@@ -6,12 +6,9 @@ how long is waited. Webserver, daemon, code server and every run are pods of the
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,10 +26,10 @@ from stilt_dagster_tests.harness.helm import render
 from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.process_node import ProcessNode
 from stilt_dagster_tests.harness.processes import free_ports, wait_for
+from stilt_dagster_tests.harness.surroundings import BUCKET, IMAGE, NAMESPACE, Google, Plain
 from stilt_dagster_tests.harness.webserver import Refused, Webserver
 
-NAMESPACE, BUCKET = "stilt", "stilt-test"
-IMAGE = f"registry.test/stilt@sha256:{'0' * 64}"
+__all__ = ["BUCKET", "IMAGE", "NAMESPACE", "Plain", "Production", "Refused"]
 
 #: Something of the storage of runs, and of those of events and of sensors.
 _SOME_RUN = "{ answer: runsOrError(limit: 1) { __typename ... on Error { message } } }"
@@ -57,6 +54,8 @@ class Production(Webserver):
         Options of the node.
     max_cores : int, optional
         Cores of runs in progress, all together.
+    surroundings : Google or Plain, optional
+        What it stands on; Google's bucket, and a Postgres.
     """
 
     def __init__(
@@ -65,6 +64,7 @@ class Production(Webserver):
         changes: Callable[[dict[str, Any]], None] = lambda settings: None,
         node: dict[str, Any] | None = None,
         max_cores: int = 8,
+        surroundings: Google | Plain | None = None,
     ) -> None:
         port, self._code_port = free_ports(2)
         super().__init__(port)
@@ -72,6 +72,7 @@ class Production(Webserver):
         self._changes = changes
         self._node = {"cpu": "9", **(node or {})}  # 8 for runs, one for what stays
         self._max_cores = max_cores
+        self._around = surroundings or Google()
         self._stack = ExitStack()
 
     def __enter__(self) -> Production:
@@ -86,13 +87,13 @@ class Production(Webserver):
 
     def _start(self) -> Production:
         self.plane = self._stack.enter_context(ControlPlane(self.directory / "plane"))
-        self.gcs = self._stack.enter_context(GcsServer(BUCKET))
-        self.postgres = self._stack.enter_context(Postgres())
+        self._around.start(self._stack, self.directory)
         self.node = self._stack.enter_context(
             ProcessNode(
                 self.plane.kubeconfig,
-                images={IMAGE},
-                labels={"cloud.google.com/gke-spot": "true"},
+                images=self._around.images,
+                labels=self._around.labels,
+                env={"PATH": self._around.path(), "HOME": os.environ.get("HOME", "/")},
                 directory=self.directory / "node",
                 **self._node,
             )
@@ -103,8 +104,7 @@ class Production(Webserver):
         objects = self._rendered()
         self.settings = next(o["data"] for o in objects if o["metadata"]["name"] == "stilt-settings")
         self.core.create_namespace({"metadata": {"name": NAMESPACE}})
-        secret = {"DAGSTER_POSTGRES_PASSWORD": self.postgres.env["DAGSTER_POSTGRES_PASSWORD"]}
-        self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "stilt-postgres"}, "stringData": secret})
+        self._around.prepare(self.core)
         resources = DynamicClient(api).resources
         # Helm applies kinds in an order of its own too: what others need comes first.
         for manifest in sorted(objects, key=lambda o: o["kind"] == "Deployment"):
@@ -122,7 +122,7 @@ class Production(Webserver):
             "HOME": str(self.home),
             "DAGSTER_HOME": str(self.home),
             **self.settings,
-            **self.postgres.env,
+            **self._around.operator(objects),
         }
         wait_for("all of the deployment to be ready", self._is_ready, 240, every=0.5)
         # Ready, by the chart's own probe, means that sensors can be turned on and runs launched.
@@ -133,31 +133,18 @@ class Production(Webserver):
     def _rendered(self) -> list[dict[str, Any]]:
         """Return the chart's manifests, with what differs on one machine."""
         values = {
-            "images": {"worker": IMAGE, "web": IMAGE},
-            "store": {"bucket": BUCKET},
             "automation": False,
             "maxCores": self._max_cores,
-            "database": {
-                "host": "127.0.0.1",
-                "port": int(self.postgres.env["DAGSTER_POSTGRES_PORT"]),
-                "name": self.postgres.env["DAGSTER_POSTGRES_DB"],
-                "user": self.postgres.env["DAGSTER_POSTGRES_USER"],
-            },
             "network": {"apiServer": ["127.0.0.1/32"]},
             "quota": {"memoryPerCore": 200},  # what has no room is to be told so by the scheduler
-            "settings": {
-                "PGSSLMODE": "disable",
-                "STORAGE_EMULATOR_HOST": self.gcs.url,
-                "PYTHONPATH": str(ROOT),
-                "PYTHONWARNINGS": "ignore",
-            },
+            "settings": {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
             "instance": {
                 "run_launcher": {"config": {"load_incluster_config": False}},
                 "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
                 "run_monitoring": {"poll_interval_seconds": 2, "start_timeout_seconds": 60},
             },
         }
-        rendered = render(values, kubernetes="1.20.2")
+        rendered = render(*self._around.values(), values, kubernetes="1.20.2")
         self.hooks = [o for o in rendered if "helm.sh/hook" in str(o["metadata"])]  # what Helm runs at an upgrade
         objects = [o for o in rendered if o not in self.hooks]
         for manifest in objects:
@@ -224,19 +211,25 @@ class Production(Webserver):
 
         return wait_for(f"a pod of run {run_id}", find, timeout)
 
+    @property
+    def gcs(self) -> GcsServer:
+        """The bucket's server, where it stands on Google."""
+        assert isinstance(self._around, Google)
+        return self._around.gcs
+
+    @property
+    def postgres(self) -> Postgres:
+        """The database, where it is beside the cluster."""
+        assert isinstance(self._around, Google)
+        return self._around.postgres
+
     def objects(self, prefix: str) -> dict[str, str]:
-        """Return the store's objects below a prefix, and the generation of each."""
-        url = f"{self.gcs.url}/storage/v1/b/{BUCKET}/o?prefix=store/{prefix}&maxResults=5000"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            items = json.load(answer).get("items", [])
-        return {item["name"].removeprefix("store/"): item["generation"] for item in items}
+        """Return the store's files below a prefix, and the state of each."""
+        return self._around.objects(prefix)
 
     def fetch(self, name: str, path: Path) -> Path:
-        """Copy an object of the store."""
-        quoted = urllib.parse.quote(f"store/{name}", safe="")
-        with urllib.request.urlopen(f"{self.gcs.url}/storage/v1/b/{BUCKET}/o/{quoted}?alt=media", timeout=60) as answer:
-            path.write_bytes(answer.read())
-        return path
+        """Copy a file of the store."""
+        return self._around.fetch(name, path)
 
     def left_over(self) -> list[str]:
         """Return pods of runs that are not over, once the last have had a moment to be."""

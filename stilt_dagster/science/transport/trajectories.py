@@ -20,7 +20,8 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.ensembles import Engine, RowEstimator, run_ensembles
-from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, of_run
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter
+from stilt_dagster.science.transport.particle_tables import of_run
 
 #: How often a receptor is tried whose failure may not repeat itself.
 ATTEMPTS = 2
