@@ -8,22 +8,27 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stilt_dagster.science.errors import StoreError
+from stilt_dagster.science.errors import SettingError, StoreError
 
 #: What each variable is for, and what holds where it is not set. The command line also reads two that are not ours.
 ENVIRONMENT = {
     "STILT_STORE": "The store: a directory, or gs://, s3://, az:// and a prefix. Default: `./data`.",
     "STILT_MET": "Where archives of meteorology are: a directory or a URL. Default: each source's public archive.",
+    "STILT_EXE_DIR": "The directory of another `hycs_std` than pystilt's: a registered build, or your own. Default: "
+    "pystilt's.",
     "STILT_TRUSTED_HOSTS": "Servers, `host` or `host:port`, comma-separated, that may be private and speak http://. "
     "Default: none.",
     "STILT_CACHE": "Where bytes of remote meteorology are kept for other scenes. Default: a directory of this user "
     "among the system's temporary files.",
     "STILT_CACHE_GB": "How many of them, GB; 0 keeps none. Default: `10`.",
+    "STILT_CLUSTER": "`slurm`: runs of Dagster have trajectories and footprints made by array jobs of Slurm. Default: "
+    "they make them themselves.",
     "STILT_AUTOMATION": "`on`: sensors and schedules run from the start. Default: a person turns them on in the UI.",
     "STILT_DOMAINS": "A directory of domains a deployment brings, besides those of the store. Default: none.",
     "STILT_ALERTS": "Where alerts go besides the log: Apprise URLs apart by blanks. Default: nowhere.",
     "STILT_UI_URL": "Where people open the UI, for links in alerts. Default: no links.",
     "STILT_DOCS_URL": "Where this documentation is served, for links in the UI. Default: files are named instead.",
+    "STILT_SLURM": "What a site sets for array jobs of Slurm: a YAML file. Default: the cluster's own defaults.",
     "AWS_ENDPOINT_URL": "Where S3's buckets are, such as a MinIO server. Default: AWS.",
     "AWS_ENDPOINT": "The same.",
     "AWS_ENDPOINT_URL_S3": "The same, and before both.",
@@ -45,6 +50,12 @@ def store_url() -> str:
 def meteorology_root() -> str:
     """Return where meteorology archives are: ``STILT_MET``; empty for NOAA's public ones."""
     return _located(os.environ.get("STILT_MET") or "")
+
+
+def engine_directory() -> Path | None:
+    """Return the directory of another hycs_std than pystilt's: ``STILT_EXE_DIR``; None for pystilt's."""
+    place = os.environ.get("STILT_EXE_DIR")
+    return Path(place).expanduser().resolve() if place else None
 
 
 def trusted_hosts() -> frozenset[str]:
@@ -116,6 +127,22 @@ def is_automatic() -> bool:
     return os.environ.get("STILT_AUTOMATION", "").lower() in ("on", "1", "true")
 
 
+def cluster() -> str:
+    """Return what runs have their shards done by: ``STILT_CLUSTER``, ``slurm``; empty: they do them themselves.
+
+    Raises
+    ------
+    SettingError
+        If it is something else.
+    """
+    name = os.environ.get("STILT_CLUSTER", "").strip()
+    if name not in ("", "slurm"):
+        raise SettingError(
+            f"STILT_CLUSTER must be slurm, or not set for runs that do all themselves (got {name!r:.50})"
+        )
+    return name
+
+
 def deployed_domains() -> str:
     """Return the directory of domains a deployment brings, besides those of the store: ``STILT_DOMAINS``, or none."""
     return _located(os.environ.get("STILT_DOMAINS") or "")
@@ -129,6 +156,12 @@ def alert_services() -> list[str]:
 def ui_url() -> str:
     """Return where people open the UI, for links in alerts: ``STILT_UI_URL``, or nothing."""
     return os.environ.get("STILT_UI_URL", "").rstrip("/")
+
+
+def slurm_site() -> Path | None:
+    """Return the file of what a site sets for array jobs, ``STILT_SLURM``; None without."""
+    place = os.environ.get("STILT_SLURM")
+    return Path(place).expanduser() if place else None
 
 
 def docs_page(page: str, section: str) -> str:

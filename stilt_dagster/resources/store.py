@@ -9,6 +9,7 @@
     footprints/<scene>/<shard>/part-00000.nc ...
     background/<scene>.parquet
     jacobian/<scene>.nc
+    logs/<scene>/                                   of Slurm's array jobs, where the store is a directory
     sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
     campaigns/<name>.yaml                           which scenes belong together
     prices.yaml, costs/calibration.json             what CPU and bytes cost; what scenes took, for the plans of others

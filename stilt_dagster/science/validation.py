@@ -23,7 +23,8 @@ from pydantic import (
     field_validator,
 )
 
-from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.errors import FormatError, UserError
+from stilt_dagster.science.file_formats import without_format
 
 _MAX_BYTES = 64 * 2**20
 
@@ -251,7 +252,9 @@ def read_text(path: Path, error: Callable[[str], UserError]) -> str:
         raise error(f"{path} is not a text file") from problem
 
 
-def parse_yaml(text: str, where: str, what: str, error: Callable[[str], UserError]) -> dict[str, Any]:
+def parse_yaml(
+    text: str, where: str, what: str, error: Callable[[str], UserError], known_format: str = ""
+) -> dict[str, Any]:
     """Return the mapping a YAML holds.
 
     Parameters
@@ -264,6 +267,8 @@ def parse_yaml(text: str, where: str, what: str, error: Callable[[str], UserErro
         What it must hold, for the error if it does not.
     error : callable
         Makes the error of a message.
+    known_format : str
+        The format it may say it has, which is left out of what is returned.
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -271,7 +276,10 @@ def parse_yaml(text: str, where: str, what: str, error: Callable[[str], UserErro
         raise error(f"{where} is not valid YAML: {problem}") from problem
     if not isinstance(data, dict):
         raise error(f"{where} must hold {what}")
-    return data
+    try:
+        return without_format(data, known_format, where) if known_format else data
+    except FormatError as problem:
+        raise error(str(problem)) from None
 
 
 def validate(model: type[S], data: Any, where: str, error: Callable[[str], UserError], *, context: object = None) -> S:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from stilt_dagster_tests.harness.environments import installing
 from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.processes import Process, Unavailable, free_ports, wait_for
 
@@ -33,12 +34,13 @@ def _program() -> Path:
     if node is None or npm is None:
         raise Unavailable("Azurite needs node and npm")
     program = home / "node_modules" / ".bin" / "azurite-blob"
-    if not program.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home), _AZURITE]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode:
-            raise Unavailable(f"{_AZURITE} cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    with installing(home):
+        if not program.exists():
+            home.mkdir(exist_ok=True)
+            command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home), _AZURITE]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            if done.returncode:
+                raise Unavailable(f"{_AZURITE} cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return program
 
 

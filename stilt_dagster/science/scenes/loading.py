@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.file_formats import SCENE_FORMAT, without_format
 from stilt_dagster.science.scenes.domain_file import is_domain, scene_from_domain
 from stilt_dagster.science.scenes.observation_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.receptor_files import read_receptor_file
@@ -152,8 +153,13 @@ def scene_from_json(text: str | bytes, read_companion: ReadCompanion | None = No
     ------
     SceneError
         If it is not a spec.
+    FormatError
+        If a later version wrote it.
     """
-    scene = make_scene(json.loads(text), "the stored spec", context=STORED)
+    data = json.loads(text)
+    name = data.get("id") if isinstance(data, dict) else ""
+    spec = without_format(data, SCENE_FORMAT, f"the spec of scene {name!s:.100}")
+    scene = make_scene(spec, "the stored spec", context=STORED)
     return (
         scene.with_receptors(*read_companion(scene))
         if scene.companion and read_companion and not scene.is_loaded
