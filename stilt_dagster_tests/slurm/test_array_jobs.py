@@ -118,7 +118,7 @@ def test_what_cannot_be_submitted_is_one_line(project: Project, slurm: Slurm, tm
     project.cli(*PREPARED)
     assert "--tasks must be at most 4" in project.error("slurm", SCENE, "--shards", "00-03", "--tasks", "5")
     assert "none.yaml" in project.error("slurm", SCENE, "--config", "none.yaml")
-    assert "sbatch is not on PATH" in project.error("slurm", SCENE, "--submit", PATH=str(tmp_path))
+    assert "is not on PATH: run this where" in project.error("slurm", SCENE, "--submit", PATH=str(tmp_path))
     (project.path / "site.yaml").write_text("partition: none")
     said = project.error("slurm", SCENE, "--submit", STILT_SLURM=str(project.path / "site.yaml"), **slurm.environment)
     assert "invalid partition specified: none" in said
