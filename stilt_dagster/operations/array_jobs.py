@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +15,12 @@ from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.costs.sizes import Load
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.slurm import scheduler
-from stilt_dagster.slurm.array_job import ArrayJob, array_script, assembling_script, job_name, plan_array
+from stilt_dagster.slurm.array_job import ArrayJob, array_script, assembling_script, job_name, plan_array, require_plain
 from stilt_dagster.slurm.scheduler import SlurmError
 
 if TYPE_CHECKING:
     from stilt_dagster.resources.stored_scene import StoredScene
     from stilt_dagster.slurm.site import Site
-
-#: Paths that mean the same to sbatch, which fills in what follows a %, and to a shell.
-_PLAIN = re.compile(r"/[^%\"\\\x00-\x1f]*")
 
 
 @dataclass(frozen=True)
@@ -110,10 +106,7 @@ def plan_jobs(
         If it cannot be split as asked, or *output* is no directory sbatch can name.
     """
     require_work_may_begin(scene)
-    if not _PLAIN.fullmatch(str(output)):
-        raise SlurmError(
-            f"sbatch cannot name logs in {str(output)!r}: give another directory, without %, quotes and \\"
-        )
+    require_plain(output)
     planned = plan_stored(scene, Concurrency(1)).limit
     load = Load.of(scene.spec)
     if planned.cpu_hours:

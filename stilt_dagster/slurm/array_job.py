@@ -36,6 +36,10 @@ NOTICE = 120
 READING = 0.02
 
 
+#: Paths that mean the same to sbatch, which fills in what follows a %, and to a shell.
+_PLAIN = re.compile(r"/[^%\"\\\x00-\x1f]*")
+
+
 @dataclass(frozen=True)
 class Request:
     """What a task asks Slurm for.
@@ -89,6 +93,20 @@ class ArrayJob:
 def job_name(scene: str, store: str) -> str:
     """Return what a scene's jobs are called: as no other's, and no other store's."""
     return f"stilt-{scene}-{digest(store)[:6]}"
+
+
+def require_plain(output: Path) -> None:
+    """Refuse a directory of logs that sbatch would take for another.
+
+    Raises
+    ------
+    SlurmError
+        Naming it.
+    """
+    if not _PLAIN.fullmatch(str(output)):
+        raise SlurmError(
+            f"sbatch cannot name logs in {str(output)!r}: give another directory, without %, quotes and \\"
+        )
 
 
 def plan_array(

@@ -107,6 +107,17 @@ def submit(script: str, *, after: str = "") -> str:
     return _checked(printed.split(";")[0])  # behind it stands the cluster, where there are several
 
 
+def check() -> None:
+    """Ask whether a job of the site's defaults would be accepted; none is submitted.
+
+    Raises
+    ------
+    SlurmError
+        If there is no Slurm here, it does not answer, or would refuse.
+    """
+    _ask(["sbatch", "--test-only", "--output=/dev/null"], "#!/bin/sh\nexit 0\n")
+
+
 def cancel(job: str) -> None:
     """End a job, or a task of an array; one that is over stays as it is.
 
@@ -201,9 +212,9 @@ def _accounted(job: str) -> list[Task]:
     return sorted(found, key=lambda task: -1 if task.index is None else task.index)
 
 
-def _ask(command: list[str]) -> str:
+def _ask(command: list[str], script: str = "") -> str:
     try:
-        return _run(command)
+        return _run(command, script)
     except subprocess.TimeoutExpired:
         raise SlurmUnavailable(f"{command[0]} did not end in {_TIMEOUT} s: try again when Slurm answers") from None
 
