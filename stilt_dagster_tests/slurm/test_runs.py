@@ -71,7 +71,8 @@ def drained(slurm: Slurm) -> Iterator[None]:
     try:
         yield
     finally:
-        slurm.run("scontrol", "update", nodes, "state=resume")
+        with suppress(subprocess.CalledProcessError):  # a controller that was killed may have forgotten
+            slurm.run("scontrol", "update", nodes, "state=resume")
 
 
 def submitted(slurm: Slurm, project: Project) -> set[str]:
@@ -258,6 +259,8 @@ def test_a_run_that_was_killed_is_taken_up_where_its_job_is(site: Project, slurm
         run.process.kill()
         run.end()
         assert queued(slurm, site) == {job}
+        kept = slurm.directory / "state" / "job_state"
+        wait_for("the job to be on disk", lambda: str(site.store).encode() in kept.read_bytes())
         slurm.kill("slurmctld")  # and for a while nobody answers
         again = Command(site, "scene", "run", SCENE)
         wait_for("a complaint", lambda: "controller does not answer" in again.said(), 120)
