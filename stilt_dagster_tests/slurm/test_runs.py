@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -284,10 +285,19 @@ def test_an_interrupted_command_leaves_nothing_in_the_queue(site: Project, slurm
         assert not queued(slurm, site)
 
 
-def test_a_partition_there_is_not_is_one_line(site: Project, slurm: Slurm) -> None:
-    line = site.error("scene", "run", SCENE, "--assets", "trajectories,footprints", SBATCH_PARTITION="none")
-    assert "sbatch refused" in line
-    assert "partition" in line
+def test_what_is_set_wrong_is_one_line(site: Project, slurm: Slurm) -> None:
+    run = ("scene", "run", SCENE, "--assets", "trajectories,footprints")
+    refused = site.error(*run, SBATCH_PARTITION="none")
+    assert "sbatch refused" in refused
+    assert "partition" in refused
+    assert "STILT_CLUSTER must be slurm, or not set" in site.error(*run, STILT_CLUSTER="pbs")
+
+    def slurm_of(code: int, **env: str) -> dict[str, Any]:
+        found = json.loads(site.cli("doctor", "--json", code=code, **env).stdout)
+        return next(finding for finding in found if finding["name"] == "slurm")
+
+    assert slurm_of(0)["ok"]
+    assert "partition" in slurm_of(2, SBATCH_PARTITION="none")["detail"]
 
 
 def launched(ui: Ui, scene: str) -> str:
