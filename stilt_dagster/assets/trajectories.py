@@ -21,7 +21,7 @@ from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
 from stilt_dagster.resources.configurable import ShardWork, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.transport.particle_files import positions
+from stilt_dagster.science.transport.particle_tables import positions
 from stilt_dagster.science.transport.trajectories import first_particles, particle_rows
 
 

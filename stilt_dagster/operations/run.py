@@ -15,13 +15,13 @@ import dagster as dg
 from stilt_dagster.kubernetes.dagster_internals import DagsterMaxRetriesExceededError
 from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG, load_of
 from stilt_dagster.operations.campaigns.membership import campaign_tags
-from stilt_dagster.operations.record import read_record
+from stilt_dagster.operations.record import current_versions, read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.operations.status import Status, scene_status
 from stilt_dagster.partitions import ASSETS, MADE_WITH, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene
-from stilt_dagster.science import versions
 from stilt_dagster.science.errors import RunFailedError, UserError
+from stilt_dagster.science.pystilt import no_engine
 from stilt_dagster.science.scenes.receptors import SHARDS
 
 #: The jobs that take a scene from its spec to its report, and the assets each makes; a background if it has one.
@@ -83,6 +83,8 @@ def run_scene(
 
     Raises
     ------
+    NoEngineError
+        If there is something to simulate, and this machine has no hycs_std; before anything is run.
     UserError
         If a run failed for a reason the user can fix.
     RunFailedError
@@ -93,6 +95,7 @@ def run_scene(
     register_scene(instance, scene.store, scene.spec)  # a spec whose registration was cut short has no partition yet
     with _interrupts() as check:
         status = scene_status(scene)
+        _require_engine(scene, status, selection)
         for job, assets in RUNS:
             chosen = tuple(a for a in assets if a in selection.assets and a in status.assets)
             if not chosen:
@@ -107,9 +110,17 @@ def run_scene(
             _run_job(instance, scene.id, definitions(), job, chosen, kept, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
-            scene = StoredScene(scene.store, scene.spec, scene.engine)  # what it holds of the store has changed
+            scene = StoredScene(scene.store, scene.spec, scene.engine_here)  # what it holds of the store has changed
             status = scene_status(scene)
     return status
+
+
+def _require_engine(scene: StoredScene, status: Status, selection: Selection) -> None:
+    """Make sure that a machine without hycs_std has nothing to simulate."""
+    if scene.engine_here is None and "trajectories" in selection.assets:
+        done = status.assets["trajectories"]["state"] == "ready" and status.outcomes["failed"] == 0
+        if selection.everything or not done:
+            raise no_engine()
 
 
 def _without_finished(
@@ -133,16 +144,7 @@ def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, a
         return False
     if "trajectories" in assets and status.outcomes["failed"] > 0:
         return False
-    assert scene.aggregate is not None, "assets are ready"
-    wanted = {
-        "receptors": versions.receptors_version(scene.spec),
-        "meteorology_aggregate": versions.meteorology_version(scene.aggregate.key, scene.aggregate.sha256),
-        "trajectories": scene.versions.trajectories,
-        "footprints": scene.versions.footprints,
-        "background": scene.versions.background,
-        "jacobian": scene.versions.jacobian,
-        "report": scene.versions.report,
-    }
+    wanted = current_versions(scene)
     record = read_record(instance, [scene.id])
     return all(
         key in record[asset] and record[asset][key].version == wanted[asset]

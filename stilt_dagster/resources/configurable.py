@@ -13,6 +13,7 @@ from pydantic import Field
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.pystilt import WHEEL_BUILD, engine_here
 from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.hysplit import Hysplit
 
@@ -47,18 +48,34 @@ class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
 class TransportEngine(dg.ConfigurableResource):  # type: ignore[type-arg]
     """HYSPLIT-STILT, one process a core."""
 
-    exe_dir: str = Field("", description="Directory of another hycs_std, such as a registered build; empty: pystilt's.")
+    exe_dir: str = Field(
+        "", description="Directory of another hycs_std, such as a registered build (STILT_EXE_DIR); empty: pystilt's."
+    )
     workers: int = Field(0, ge=0, description="Simulations at a time; 0: one for every core this process may use.")
 
     def open(self, scratch: Path | None = None) -> Hysplit:
-        """Return an engine that runs in *scratch*.
+        """Return an engine that runs in *scratch*."""
+        return Hysplit(self._directory, scratch)
+
+    @property
+    def _directory(self) -> Path | None:
+        return Path(self.exe_dir) if self.exe_dir else None
+
+    @property
+    def version_here(self) -> str | None:
+        """Version of this machine's hycs_std; None if there is none for it.
 
         Raises
         ------
         EngineError
-            If there is no hycs_std for this machine.
+            If there is none in ``exe_dir``.
         """
-        return Hysplit(Path(self.exe_dir) if self.exe_dir else None, scratch)
+        return engine_here(self._directory)
+
+    @property
+    def expected_version(self) -> str:
+        """What trajectories are to be made with, here or elsewhere: pystilt's build where this machine has none."""
+        return self.version_here or WHEEL_BUILD
 
     @property
     def n_workers(self) -> int:
@@ -163,9 +180,9 @@ def open_scene(store: StoreResource, engine: TransportEngine, scene: str) -> Sto
     SceneError
         If it is not registered.
     EngineError
-        If there is no hycs_std for this machine.
+        If there is no hycs_std in ``exe_dir``.
     """
-    return StoredScene.load(store.store, scene, engine.open().version)
+    return StoredScene.load(store.store, scene, engine.version_here)
 
 
 def available_cores() -> int:

@@ -15,7 +15,8 @@ from stilt_dagster.kubernetes.pod_sizes import resources
 from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster.science.costs.sizes import Load, size_of
 from stilt_dagster_tests.harness.processes import wait_for
-from stilt_dagster_tests.harness.production import NAMESPACE, Production, Refused
+from stilt_dagster_tests.harness.production import NAMESPACE, Production
+from stilt_dagster_tests.harness.webserver import Refused
 from stilt_dagster_tests.kubernetes.conftest import LONG, arrays, equal
 
 pytestmark = pytest.mark.cluster

@@ -200,10 +200,9 @@ def run(
 
 
 def _definitions(workers: int) -> Any:
-    from stilt_dagster.definitions import build_defs, defs
-    from stilt_dagster.resources.configurable import TransportEngine
+    from stilt_dagster.definitions import build_defs, defs, transport_engine
 
-    return build_defs({"transport_engine": TransportEngine(workers=workers)}) if workers else defs
+    return build_defs({"transport_engine": transport_engine(workers)}) if workers else defs
 
 
 def _selection(rerun: str, assets: str, shards: str) -> Selection:

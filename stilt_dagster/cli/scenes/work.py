@@ -36,7 +36,7 @@ def work(
         from stilt_dagster.resources.meteorology_archive import FileArchive
         from stilt_dagster.resources.stored_scene import OF_SCENES, OF_SHARDS
         from stilt_dagster.science.transport.hysplit import Hysplit
-        from stilt_dagster.settings import meteorology_root
+        from stilt_dagster.settings import engine_directory, meteorology_root
 
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
@@ -56,7 +56,7 @@ def work(
             made = work_shards(
                 opened,
                 names,
-                lambda runs: Hysplit(scratch=runs),
+                lambda runs: Hysplit(engine_directory(), runs),
                 workers or available_cores(),
                 of_shards,
                 (lambda *_: None) if as_json else report,

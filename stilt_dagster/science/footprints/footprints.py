@@ -20,7 +20,8 @@ from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_cur
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.effort import EffortMeter
-from stilt_dagster.science.transport.particle_files import ParticleFile, positions
+from stilt_dagster.science.transport.particle_files import ParticleFile
+from stilt_dagster.science.transport.particle_tables import positions
 from stilt_dagster.science.transport.trajectories import part_summary as simulations_of
 from stilt_dagster.science.transport.trajectories import read_part as read_trajectories
 from stilt_dagster.science.transport.trajectories import removing_damaged

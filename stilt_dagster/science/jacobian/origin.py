@@ -9,6 +9,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.file_formats import JACOBIAN_FORMAT, require_format
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import Source, size_of
@@ -43,8 +44,11 @@ def read_origin(source: Source, ids: Sequence[str]) -> tuple[str, str | None, li
     ------
     OSError, KeyError
         If the file is not a whole jacobian.
+    FormatError
+        If it is of a later format.
     """
     with h5netcdf.File(source, "r") as file:
+        require_format(file.attrs.get("format"), JACOBIAN_FORMAT, source)
         outcomes: list[Outcome] = []
         if ids and file.dimensions["obs"].size == len(ids):
             from stilt_dagster.science.footprints.footprint_files import read_outcomes
