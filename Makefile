@@ -10,10 +10,10 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
 
 help: ## Show this help.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.lock setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 2; }
@@ -33,8 +33,23 @@ demo: install ## Run a whole scene on real HYSPLIT, with no network.
 dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
 
+serve: install ## Have the UI, sensors and runs on this server, and after a reboot, by systemd; PORT=3000.
+	deploy/server/serve start
+
+serve-stop: ## Stop what `make serve` started, until it is run again.
+	deploy/server/serve stop
+
+serve-status: ## Show what `make serve` started.
+	deploy/server/serve status
+
+backup: ## Copy the instance of `make serve` to BACKUP=DIRECTORY, while it runs.
+	deploy/server/serve backup "$(BACKUP)"
+
+# A module's tests stay in one process, which shares what is made for them.
+PARALLEL := -n logical --dist loadfile
+
 test: install ## Run all tests that need no cluster.
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
 
 test-cluster: install ## Run the tests on a real Kubernetes control plane; the first time, it is built (root, Debian).
 	stilt_dagster_tests/harness/build_kubernetes.sh
@@ -51,6 +66,21 @@ cluster: install ## Have a control plane, object storage and Postgres here, unti
 image: ## Build the images, without a registry (root, Debian); docs/how-to/image.md says how with one.
 	deploy/build-image
 
+wheel: install ## Build wheel and source distribution into dist/, and check what is in them.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist > /dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/release.py dist dist
+
+RELEASE := $(CURDIR)/build/release
+
+release-check: wheel ## Install that wheel, and what is locked, in an environment of its own, and run the demo there.
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
+	cd $(RELEASE) && STILT_STORE=$(RELEASE)/store DAGSTER_HOME=$(RELEASE)/home bin/stilt-dagster demo
+
 infra: ## Make or change the cloud's part of ENV=dev or ENV=prod, once its plan is agreed to.
 	terraform/apply $(ENV)
 
@@ -61,7 +91,10 @@ rollback: ## Go back to the release before.
 	deploy/deploy $(ENV) --rollback
 
 test-fast: install ## Run the tests that take less than half a minute each.
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
+
+test-portable: install ## Run the tests that need no hycs_std, and run on every machine.
+	$(BIN)/python -m pytest $(PARALLEL) -m "portable and not slow"
 
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .

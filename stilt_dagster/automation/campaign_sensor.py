@@ -19,7 +19,7 @@ from stilt_dagster.operations.campaigns.progress import Progress, campaign_progr
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.errors import SceneError, UserError
+from stilt_dagster.science.errors import UserError
 
 #: Scenes of a campaign whose specs a tick opens, and how long it opens them, s: Dagster ends a tick after 60 s.
 SCENES, SECONDS = 100, 20.0
@@ -73,7 +73,7 @@ def campaigns(
         files = {name: state for name, state in place.folder("campaigns").states().items() if name.endswith(".yaml")}
         if not files:
             return dg.SkipReason("there are no campaigns")
-        engine, ended = transport_engine.open().version, _last_end(instance)
+        engine, ended = transport_engine.expected_version, _last_end(instance)
         is_new = (ended, files) != (cursor.ended, cursor.files)
         for campaign in load_campaigns(place):
             if not isinstance(campaign, Campaign):
@@ -140,7 +140,7 @@ def _requests(
         cursor.turns[campaign] = name
         try:
             scene = store.scene(name)
-        except SceneError as error:
+        except UserError as error:
             context.log.warning(f"scene {name} is skipped: {error}")
             continue
         load, tags = load_of(instance, name)

@@ -12,7 +12,8 @@ from pathlib import Path
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.costs.spent import Spent, calibrate
-from stilt_dagster.science.errors import StoreError
+from stilt_dagster.science.errors import FormatError, StoreError
+from stilt_dagster.science.file_formats import CALIBRATION_FORMAT, without_format
 
 _FOLDER, _FILE = "costs", "calibration.json"
 
@@ -63,14 +64,15 @@ def record_calibration(scene: StoredScene, spent: Spent) -> None:
         known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
         text = json.dumps({name: asdict(m) for name, m in known.items()}, indent=1)
         scene.store.folder(_FOLDER).write(_FILE, text)
-    except StoreError as error:
+    except (StoreError, FormatError) as error:
         _LOG.warning("what scene %s took calibrates no other plan: %s", scene.id, error)
 
 
 def _read(store: Store) -> dict[str, Measured]:
     """Return what is kept, the last one last; nothing, if it is damaged."""
     with suppress(ValueError, TypeError, AttributeError):
-        kept = {str(k): Measured(**v) for k, v in json.loads(store.folder(_FOLDER).read(_FILE) or "{}").items()}
+        data = without_format(json.loads(store.folder(_FOLDER).read(_FILE) or "{}"), CALIBRATION_FORMAT, _FILE)
+        kept = {str(k): Measured(**v) for k, v in data.items()}
         if all(isinstance(m.cpu, float) and 0.05 < m.cpu < 20 for m in kept.values()):
             return kept
     return {}

@@ -9,6 +9,8 @@ import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import DATA_VERSION_TAG
 from stilt_dagster.partitions import ASSETS, partition_keys
+from stilt_dagster.resources.stored_scene import StoredScene, missing
+from stilt_dagster.science import versions
 
 #: Version recorded of products whose files were deleted.
 DELETED = "deleted"
@@ -46,3 +48,24 @@ def read_record(instance: dg.DagsterInstance, scenes: Iterable[str]) -> Record:
         tags = log.get_latest_tags_by_partition(name, kind, [DATA_VERSION_TAG], keys) if keys else {}
         record[asset] = {k: Materialized(tags.get(k, {}).get(DATA_VERSION_TAG, ""), n) for k, n in numbers.items()}
     return record
+
+
+def current_versions(scene: StoredScene) -> dict[str, str]:
+    """Return what each product of a scene would be recorded to be made of now, by asset.
+
+    Raises
+    ------
+    IncompleteError
+        If there is no meteorology aggregate.
+    """
+    if scene.aggregate is None:
+        raise missing("meteorology_aggregate", scene.id)
+    return {
+        "receptors": versions.receptors_version(scene.spec),
+        "meteorology_aggregate": versions.meteorology_version(scene.aggregate.key, scene.aggregate.sha256),
+        "trajectories": scene.versions.trajectories,
+        "footprints": scene.versions.footprints,
+        "background": scene.versions.background,
+        "jacobian": scene.versions.jacobian,
+        "report": scene.versions.report,
+    }

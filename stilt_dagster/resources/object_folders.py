@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 import google_crc32c
 
 from stilt_dagster.resources.folders import Folder, store_errors
-from stilt_dagster.science.errors import StoreUnavailable
+from stilt_dagster.science.errors import FormatError, StoreUnavailable
 from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.science.scratch import Source, scratch_directory
 
@@ -176,7 +176,10 @@ class ObjectFolder(Folder):
             finally:
                 copy.unlink(missing_ok=True)  # an open file keeps its space until it is closed
 
-        return self._with_current_state(name, opened)
+        try:
+            return self._with_current_state(name, opened)
+        except FormatError as error:  # which names the copy
+            raise FormatError(f"{self._objects.url}/{name}", error.found, error.known) from None
 
     def _copy(self, name: str, state: ObjectState, path: Path) -> None:
         """Copy an object here, whole, in one state."""

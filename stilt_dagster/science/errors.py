@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class SettingError(UserError):
+    """An environment variable has a value that means nothing."""
+
+
 class SceneError(UserError):
     """A scene's spec, or a file it names, is not usable."""
 
@@ -53,6 +57,10 @@ class EngineError(UserError):
     """HYSPLIT cannot run on this machine or with this meteorology."""
 
 
+class NoEngineError(EngineError):
+    """There is no HYSPLIT for this machine: what needs no new trajectories can be done."""
+
+
 class StoreError(UserError):
     """The store cannot be read or written."""
 
@@ -67,6 +75,24 @@ class IncompleteError(UserError):
 
 class JacobianError(UserError):
     """A jacobian's file cannot be used, several cannot be one matrix, or what is asked of a matrix is not in it."""
+
+
+class FormatError(UserError):
+    """A file is of a format this version does not read: a later one wrote it, or it is another kind of file.
+
+    Parameters
+    ----------
+    where : object
+        The file.
+    found, known : str
+        What it is, and what is read.
+    """
+
+    def __init__(self, where: object, found: str, known: str) -> None:
+        self.found, self.known = found, known
+        kinds = (found.partition("/")[0], known.partition("/")[0])
+        way = "upgrade stilt_dagster" if kinds[0] == kinds[1] else "name another file, or remove it and make it again"
+        super().__init__(f"{where} is of format {found}, and this version reads {known}: {way}")
 
 
 class DamagedError(UserError):

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest
 
@@ -37,8 +38,6 @@ _ROW_ESTIMATE = 1
 
 #: Raised when backgrounds of the same particles would come out otherwise.
 _BACKGROUND = "background/1"
-
-JACOBIAN_FORMAT = "stilt-jacobian/1"
 
 #: Raised when transport errors of the same particles would come out otherwise.
 _TRANSPORT_ERROR = "transport_error/1"

@@ -36,7 +36,7 @@ def test_workflows_pass_zizmor() -> None:
 
 
 def test_workflows_run_what_is_pinned_with_no_right_they_do_not_name() -> None:
-    assert len(WORKFLOWS) == 3
+    assert len(WORKFLOWS) == 4
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text())
         assert workflow["permissions"] == {}, path
@@ -94,7 +94,8 @@ case $* in
 esac
 """
 #: The image's programs: what stays stays, a migration ends.
-PROGRAM = '#!/bin/bash\n[[ $* == "instance migrate" ]] && exit 0\nexec sleep 3600\n'
+PROGRAMS_OF_IMAGE = ("dagster", "dagster-daemon", "dagster-webserver", "stilt-dagster")
+PROGRAM = '#!/bin/bash\n[[ $* == "migrate --instance --yes" ]] && exit 0\nexec sleep 3600\n'
 #: The webserver's start-up probe.
 PROBE = '#!/bin/bash\n[[ $* == "-m stilt_dagster.kubernetes.ready --port 3000" ]]\n'
 
@@ -106,7 +107,7 @@ def test_a_commit_is_deployed_and_taken_back(tmp_path: Path) -> None:
     fakes, programs = tmp_path / "fakes", tmp_path / "programs"
     for folder, files in (
         (fakes, {"terraform": TERRAFORM, "gcloud": GCLOUD}),
-        (programs, {**dict.fromkeys(("dagster", "dagster-daemon", "dagster-webserver"), PROGRAM), "python": PROBE}),
+        (programs, {**dict.fromkeys(PROGRAMS_OF_IMAGE, PROGRAM), "python": PROBE}),
     ):
         folder.mkdir()
         for name, text in files.items():

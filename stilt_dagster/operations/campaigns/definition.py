@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import CampaignError
+from stilt_dagster.science.file_formats import CAMPAIGN_FORMAT
 from stilt_dagster.science.scenes.settings import Budget
 from stilt_dagster.science.validation import Day, Hours, Spec, parse_yaml, validate
 
@@ -67,7 +68,7 @@ def parse_campaign(text: str, name: str, where: str) -> Campaign:
         raise CampaignError(
             f"{where}: {name!r} cannot be a campaign's name, that of its file: use a-z, 0-9 and '-', at most 40"
         )
-    data = parse_yaml(text, where, "a campaign: scenes or sources, and from, to", CampaignError)
+    data = parse_yaml(text, where, "a campaign: scenes or sources, and from, to", CampaignError, CAMPAIGN_FORMAT)
     if "name" in data:
         raise CampaignError(f"{where}: name: a campaign has the name of its file: leave it out")
     return validate(Campaign, {"name": name, **data}, where, CampaignError)

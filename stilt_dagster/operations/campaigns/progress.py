@@ -15,7 +15,7 @@ from stilt_dagster.operations.campaigns.membership import scenes_of
 from stilt_dagster.operations.campaigns.records import Event, Failed, Records, failure_reason
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
-from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.errors import UserError
 
 #: What a scene of a campaign can be.
 STATES = ("done", "failed", "running", "waiting")
@@ -224,7 +224,7 @@ def _is_done(store: Store, records: Records, scene: str, engine: str) -> bool:
         return True
     try:
         spec = store.scene(scene)
-    except SceneError:
+    except UserError:
         return False
     aggregate = records.made("meteorology_aggregate", scene)
     key, _, checksum = ("" if aggregate is None else aggregate.version).partition(".")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from stilt_dagster.resources.store import Store
+from stilt_dagster.science.errors import FormatError, RetrievalError
+from stilt_dagster.science.file_formats import LEDGER_FORMAT, without_format
 
 #: Granules handled between two writings of the ledger.
 _WRITE_EVERY = 10
@@ -24,16 +26,25 @@ class Entry:
 
 
 class Ledger:
-    """What was handled of a source, kept in the store."""
+    """What was handled of a source, kept in the store.
+
+    Raises
+    ------
+    RetrievalError
+        If a later version wrote it.
+    """
 
     def __init__(self, store: Store, source: str) -> None:
         self._folder, self._name = store.folder("sources"), f"{source}.ledger.json"
         try:
             kept = json.loads(self._folder.read(self._name) or '{"place": "", "entries": {}}')
+            kept = without_format(kept, LEDGER_FORMAT, f"sources/{self._name}")
             self.entries = {str(key): Entry(*values) for key, values in kept["entries"].items()}
             self.place = str(kept["place"])
         except (ValueError, TypeError, KeyError, AttributeError):  # damaged: all is looked at again
             self.entries, self.place = {}, ""
+        except FormatError as error:
+            raise RetrievalError(str(error)) from None
         self._unwritten = 0
 
     def stop_at(self, place: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import PRODUCTS
 from stilt_dagster.science.errors import RetrievalError, SceneError
+from stilt_dagster.science.file_formats import SOURCE_FORMAT
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.observation_settings import Area, Selection
 from stilt_dagster.science.scenes.settings import Budget
@@ -53,7 +54,7 @@ def parse_source(text: str, name: str, where: str) -> Source:
     RetrievalError
         One line naming *where*, each field in error, and what is allowed.
     """
-    data = parse_yaml(text, where, "a source: uri, product, areas, scene", RetrievalError)
+    data = parse_yaml(text, where, "a source: uri, product, areas, scene", RetrievalError, SOURCE_FORMAT)
     source = validate(Source, {"name": name, **data}, where, RetrievalError)
     if source.product not in PRODUCTS:
         raise RetrievalError(f"{where}: unknown product {source.product!r}; known are {', '.join(PRODUCTS)}")

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.file_formats import PRICES_FORMAT
 from stilt_dagster.science.validation import Spec, parse_yaml, validate
 
 #: Name of the table, in the package and in a store's root.
@@ -81,7 +82,7 @@ def parse_prices(text: str, where: str) -> Prices:
     PriceError
         One line naming *where*, each field in error, and what is allowed.
     """
-    data = parse_yaml(text, where, "a price table: currency, prices_of, core_hour, ...", PriceError)
+    data = parse_yaml(text, where, "a price table: currency, prices_of, core_hour, ...", PriceError, PRICES_FORMAT)
     return validate(Prices, data, where, PriceError)
 
 

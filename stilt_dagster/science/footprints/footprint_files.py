@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
+from stilt_dagster.science.file_formats import FOOTPRINTS_FORMAT, require_format
 from stilt_dagster.science.footprints.gridding import Footprint, sparse_row
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.grid import Grid
@@ -188,6 +189,7 @@ class FootprintWriter:
         f.attrs.update(
             {
                 "Conventions": "CF-1.8",
+                "format": FOOTPRINTS_FORMAT,
                 "title": "STILT footprints",
                 "source": "HYSPLIT-STILT",
                 "history": f"gridded from particles by stilt_dagster {__version__}",
@@ -291,6 +293,8 @@ class FootprintFile:
     ------
     ValueError
         If the file is not a complete part file.
+    FormatError
+        If it is of a later format.
     """
 
     def __init__(self, source: Source) -> None:
@@ -298,6 +302,7 @@ class FootprintFile:
         try:
             # Plain HDF5: h5netcdf looks through all dimensions first, which takes ten times as long.
             self._file = h5py.File(source, "r")
+            require_format(self._file.attrs.get("format"), FOOTPRINTS_FORMAT, source)
             self.key = _text(self._file.attrs["stilt_key"])
             self.particles = _text(self._file.attrs["stilt_particles"])
             ids = [_text(v) for v in self._file["receptor"][:]]

@@ -28,11 +28,17 @@ def open_footprints(folder: Path | str) -> xr.Dataset:
     ------
     IncompleteError
         If there are no footprints in the folder.
+    FormatError
+        If a later version wrote them.
     """
     import xarray as xr
+
+    from stilt_dagster.science.file_formats import FOOTPRINTS_FORMAT, require_format
 
     root = Path(folder)
     parts = sorted([*root.glob("part-*.nc"), *root.glob("*/part-*.nc")])
     if not parts:
         raise IncompleteError(f"there are no footprints in {root}: run the scene first, or name its folder")
-    return xr.open_mfdataset(parts, combine="nested", concat_dim="receptor")
+    opened = xr.open_mfdataset(parts, combine="nested", concat_dim="receptor")
+    require_format(opened.attrs.get("format"), FOOTPRINTS_FORMAT, root)
+    return opened

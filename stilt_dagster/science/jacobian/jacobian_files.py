@@ -21,13 +21,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
+from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, write_grid, write_outcomes
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.column_operator import operators
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest
-from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
 
 def write_matrix(

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
+from stilt_dagster.science.file_formats import JACOBIAN_FORMAT, require_format
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, STATUS
 from stilt_dagster.science.hdf5_checks import find_hostile_part_of
 from stilt_dagster.science.jacobian.cells import GridCells
-from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,10 +172,7 @@ def read_jacobian_file(source: Path | Ranges, name: str) -> JacobianFile:
         if not form.startswith("stilt-jacobian/"):
             said = f" but a {form:.40}" if form else ""
             raise JacobianError(f"{name} is no jacobian{said}: name a scene's, <store>/jacobian/<scene>.nc")
-        if form != JACOBIAN_FORMAT:
-            raise JacobianError(
-                f"{name} is a {form:.40}, and {JACOBIAN_FORMAT} is read: make it again with this version"
-            )
+        require_format(form, JACOBIAN_FORMAT, name)
         _, y, x = _text(file.attrs["column_order"]).split()
         # Each variable is opened once: it takes as long as reading one of a thousand rows.
         variables = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset)}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stilt_dagster.science.file_formats import BACKGROUND_FORMAT, METADATA_KEY, require_format
 from stilt_dagster.science.scratch import Source, writing
 
 #: Columns of a scene that names a field: ppm, ppm, and a share.
@@ -32,7 +33,7 @@ def write_background(tables: Iterable[pa.Table], key: str, path: Path) -> None:
         for group in _gathered(tables):
             with writing(path):
                 if writer is None:
-                    schema = group.schema.with_metadata({"stilt:key": key})
+                    schema = group.schema.with_metadata({METADATA_KEY: BACKGROUND_FORMAT, "stilt:key": key})
                     writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
                 writer.write_table(group.cast(writer.schema), row_group_size=len(group))
     finally:
@@ -65,12 +66,16 @@ class BackgroundFile:
     ------
     ValueError
         If it is not whole.
+    FormatError
+        If it is of a later format.
     """
 
     def __init__(self, source: Source) -> None:
         try:
             self._file = pq.ParquetFile(source, memory_map=False, page_checksum_verification=True)
-            self.key = (self._file.schema_arrow.metadata or {})[b"stilt:key"].decode()
+            metadata = self._file.schema_arrow.metadata or {}
+            require_format(metadata.get(METADATA_KEY.encode()), BACKGROUND_FORMAT, source)
+            self.key = metadata[b"stilt:key"].decode()
             self.has_boundary = "boundary_cell" in self._file.schema_arrow.names
             names = [f.name for f in self._file.schema_arrow if not pa.types.is_list(f.type)]
             #: One value a receptor: everything but its cells of the boundary.
@@ -93,4 +98,6 @@ class BackgroundFile:
 
 def background_version_of(source: Source) -> str:
     """Return the version of a stored background, read from its footer."""
-    return str((pq.read_schema(source).metadata or {})[b"stilt:key"].decode())
+    metadata = pq.read_schema(source).metadata or {}
+    require_format(metadata.get(METADATA_KEY.encode()), BACKGROUND_FORMAT, source)
+    return str(metadata[b"stilt:key"].decode())

@@ -11,6 +11,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
 from stilt_dagster.science.footprints.footprint_files import STATUS
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.outcomes import Escapes
@@ -18,7 +19,6 @@ from stilt_dagster.science.report.influence import Influence, read_influence
 from stilt_dagster.science.report.observations import Observations, read_observations
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import Source
-from stilt_dagster.science.versions import JACOBIAN_FORMAT
 
 #: Share of the influence that may lie outside the grid before a person should look.
 _OUTSIDE = 0.5

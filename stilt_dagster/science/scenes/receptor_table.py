@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.file_formats import METADATA_KEY, RECEPTORS_FORMAT, require_format
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import Source
@@ -109,7 +110,7 @@ def stored_receptors(scene: Scene, version: str) -> pa.Table:
         which soundings were selected, and how many each step left.
     """
     made = receptor_table(scene.receptor_list)
-    metadata = {"stilt:version": version}
+    metadata = {METADATA_KEY: RECEPTORS_FORMAT, "stilt:version": version}
     retrieval = scene.receptors.retrieval
     if retrieval is not None:
         soundings = scene.soundings.to_table()
@@ -122,4 +123,6 @@ def stored_receptors(scene: Scene, version: str) -> pa.Table:
 
 def stored_version(source: Source) -> str:
     """Return the version of a stored table, read from its footer; empty, if a program before 0.1 wrote it."""
-    return str((pq.read_schema(source).metadata or {}).get(b"stilt:version", b"").decode())
+    metadata = pq.read_schema(source).metadata or {}
+    require_format(metadata.get(METADATA_KEY.encode()), RECEPTORS_FORMAT, source)
+    return str(metadata.get(b"stilt:version", b"").decode())
