@@ -10,10 +10,10 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo test test-fast test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check audit sbom
 
 help: ## Show this help.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.lock setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 2; }
@@ -32,6 +32,18 @@ demo: install ## Run a whole scene on real HYSPLIT, with no network.
 
 dev: install ## Open the Dagster UI on the same store, at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(or $(PORT),3000)
+
+serve: install ## Have the UI, sensors and runs on this server, and after a reboot, by systemd; PORT=3000.
+	deploy/server/serve start
+
+serve-stop: ## Stop what `make serve` started, until it is run again.
+	deploy/server/serve stop
+
+serve-status: ## Show what `make serve` started.
+	deploy/server/serve status
+
+backup: ## Copy the instance of `make serve` to BACKUP=DIRECTORY, while it runs.
+	deploy/server/serve backup "$(BACKUP)"
 
 # A module's tests stay in one process, which shares what is made for them.
 PARALLEL := -n logical --dist loadfile
@@ -81,10 +93,32 @@ rollback: ## Go back to the release before.
 test-fast: install ## Run the tests that take less than half a minute each.
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
 
+test-portable: install ## Run the tests that need no hycs_std, and run on every machine.
+	$(BIN)/python -m pytest $(PARALLEL) -m "portable and not slow"
+
 check: install ## Lint, format, types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy stilt_dagster/science
+
+# Tools in environments of their own, whose pins are not ours.
+TOOLS := build/tools
+$(TOOLS)/%/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $*
+	@touch $@
+
+AUDIT := $(TOOLS)/pip-audit==2.10.1
+SBOM := $(TOOLS)/cyclonedx-bom==7.5.0
+BILLS := build/sbom
+
+audit: $(AUDIT)/installed ## Look for known vulnerabilities of what is locked; STRICT=1 fails where they cannot be asked for.
+	$(AUDIT)/bin/python .ci/audit.py $(if $(STRICT),--strict)
+
+# Of the images' systems, and again of their Python, buildx makes its own when they are built (.github/workflows/deploy.yml).
+sbom: install $(SBOM)/installed ## Write bills of materials of the wheel and of the UI's packages into build/sbom.
+	$(SBOM)/bin/python .ci/sbom.py $(BIN)/python deploy/requirements-worker.lock $(BILLS)/stilt_dagster.cdx.json --without dumb-init
+	$(SBOM)/bin/python .ci/sbom.py $(BIN)/python deploy/requirements-web.lock $(BILLS)/stilt_dagster-web.cdx.json --without dumb-init
 
 DOCS ?= $(CURDIR)/build/docs
 
@@ -98,13 +132,14 @@ benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 screenshots: install ## Take the pictures of the UI in docs/images anew (Chromium).
 	$(BIN)/python docs/site/take_screenshots.py
 
-LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--override deploy/overrides.txt --extra alerts --extra aws --extra azure
 IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28
 
 lock: ## Pin exact versions of everything setup.py names, and of the images' part of it.
-	$(LOCK) --extra dev --extra web --extra alerts --extra docs --universal -o requirements.lock
-	$(IMAGE_LOCK) --extra web --extra image --extra alerts -c requirements.lock -o deploy/requirements-web.lock
-	$(IMAGE_LOCK) --extra image --extra alerts -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
+	$(LOCK) --extra dev --extra web --extra docs --universal -o requirements.lock
+	$(IMAGE_LOCK) --extra web --extra image -c requirements.lock -o deploy/requirements-web.lock
+	$(IMAGE_LOCK) --extra image -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
 
 clean: ## Remove the virtual environment, the demo's store, the instance and the site.
 	rm -rf $(VENV) data .dagster build

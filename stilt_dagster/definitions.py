@@ -23,9 +23,15 @@ from stilt_dagster.io_managers import (
     ReportIOManager,
 )
 from stilt_dagster.jobs import JOBS
-from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine
+from stilt_dagster.resources.configurable import MeteorologyArchive, ShardWork, StoreResource, TransportEngine
 from stilt_dagster.science.validation import trust_hosts
-from stilt_dagster.settings import meteorology_root, store_url, trusts
+from stilt_dagster.settings import cluster, engine_directory, meteorology_root, slurm_site, store_url, trusts
+from stilt_dagster.slurm.shard_work import SlurmWork
+
+
+def transport_engine(workers: int = 0) -> TransportEngine:
+    """Return this machine's engine, with so many simulations at a time; 0: one for every core."""
+    return TransportEngine(exe_dir=str(engine_directory() or ""), workers=workers)
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -41,7 +47,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     resources: dict[str, Any] = {
         "store": store,
         "meteorology_archive": MeteorologyArchive(root=meteorology_root()),
-        "transport_engine": TransportEngine(),
+        "transport_engine": transport_engine(),
+        "shard_work": SlurmWork(site_file=str(slurm_site() or "")) if cluster() == "slurm" else ShardWork(),
     }
     resources.update(resource_overrides or {})
     store = resources["store"]

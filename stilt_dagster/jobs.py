@@ -277,7 +277,7 @@ def launch(
     """Ask for the runs of what of a campaign is not done, if all of it keeps to its budget."""
     with user_errors_as_failures():
         campaign = load_campaign(store.store, config.campaign)
-        progress = campaign_progress(context.instance, store.store, campaign, transport_engine.open().version)
+        progress = campaign_progress(context.instance, store.store, campaign, transport_engine.expected_version)
         scenes = [scene.scene for scene in progress.scenes]
         require_campaign_within(store.store, campaign, scenes, concurrency_of(context.instance))
     due = due_scenes(progress, failed=config.failed)

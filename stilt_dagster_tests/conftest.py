@@ -13,12 +13,51 @@ from typing import Any
 
 import pytest
 import yaml
+from stilt.exceptions import HYSPLITNotFoundError
 
 from stilt_dagster.demo.meteorology import Weather, make_meteorology
+from stilt_dagster.science import pystilt
 from stilt_dagster_tests.harness.processes import Unavailable
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+#: What makes every Python whose `PYTHONPATH` names it one of a machine that hycs_std is not built for.
+ANOTHER_MACHINE = ROOT / "stilt_dagster_tests/harness/another_machine"
+
+#: Where tests are that run on every machine, below this folder.
+PORTABLE = ("science/", "retrievals/", "test_architecture.py", "test_portable.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as portable that are where these are, unless they say that they simulate.
+
+    They do by naming the engine `Hysplit`, or a project, whose scenes are run, in their module or fixtures.
+    """
+    for item in items:
+        place = item.path.relative_to(ROOT / "stilt_dagster_tests").as_posix()
+        fixtures = getattr(item, "fixturenames", ())
+        simulates = hasattr(getattr(item, "module", None), "Hysplit") or any(
+            name == "project" or name.startswith("finished") for name in fixtures
+        )
+        if place.startswith(PORTABLE) and not simulates:
+            item.add_marker("portable")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Take hycs_std away from a portable test, so that it fails everywhere if it needs it anywhere."""
+    if item.get_closest_marker("portable") is None:
+        return (yield)
+
+    def none() -> Path:
+        raise HYSPLITNotFoundError("taken away from a portable test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pystilt, "bundled_exe_dir", none)
+        patch.setenv("PYTHONPATH", str(ANOTHER_MACHINE), prepend=os.pathsep)
+        return (yield)
+
 
 #: A scene on the analytic meteorology that takes a second of CPU.
 SCENE = {

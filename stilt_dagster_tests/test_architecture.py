@@ -24,6 +24,7 @@ LAYERS = (
     "resources",
     "partitions",
     "kubernetes",
+    "slurm",
     "io_managers",
     "operations",
     "demo",

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class Ui:
     """A running webserver and daemon."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def query(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -60,8 +62,9 @@ class Ui:
         raise AssertionError("waited in vain")
 
 
-@pytest.fixture
-def ui(project: Project) -> Iterator[Ui]:
+@contextmanager
+def running_ui(project: Project) -> Iterator[Ui]:
+    """Run `dagster dev` on a project."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -90,6 +93,12 @@ def ui(project: Project) -> Iterator[Ui]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         log.close()
+
+
+@pytest.fixture
+def ui(project: Project) -> Iterator[Ui]:
+    with running_ui(project) as server:
+        yield server
 
 
 @pytest.mark.slow

@@ -9,11 +9,11 @@ import dagster as dg
 import numpy as np
 
 from stilt_dagster.assets.metadata import described
+from stilt_dagster.assets.rerun import KeepConfig
+from stilt_dagster.operations.products.matrix import make_background, stored_background
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
-from stilt_dagster.science.errors import BackgroundError
-from stilt_dagster.science.meteorology.files import Window
 
 
 @dg.asset(
@@ -32,35 +32,27 @@ from stilt_dagster.science.meteorology.files import Window
 )
 def background(
     context: dg.AssetExecutionContext,
+    config: KeepConfig,
     store: StoreResource,
     meteorology_archive: MeteorologyArchive,
     transport_engine: TransportEngine,
 ) -> Iterator[dg.Output[Path | None]]:
     """Look at where the particles of all shards of a scene end, in the field and at the boundary it names."""
     with user_errors_as_failures(), store.store.scratch() as scratch:
-        # xarray takes half a second to import, and most scenes name no background.
-        from stilt_dagster.science.observations.background import open_field, sample_background
-        from stilt_dagster.science.observations.background_files import BackgroundFile, write_background
-
         scene = open_scene(store, transport_engine, context.partition_key)
-        settings = scene.spec.background
-        if settings is None:
+        path = stored_background(scene) if config.keep else None
+        path = path or make_background(scene, meteorology_archive.open(), scratch)
+        if path is None:
             yield dg.Output(None, metadata={"stilt/note": "the scene names no field and no boundary"})
             return
-        field = None
-        if settings.uri is not None:
-            found = meteorology_archive.open().fetch([settings.uri], scratch)
-            if found is None:
-                raise BackgroundError(f"background {settings.uri} does not exist: put it there, or correct the spec")
-            window = Window.of(scene.spec.receptor_list, scene.spec.transport.n_hours)
-            field = open_field(found, settings, window.first, window.last)
-        path, version = scratch / "background.parquet", scene.versions.background
-        write_background(sample_background(scene.spec, scene.batches, scene.trajectories, field), version, path)
+        # xarray takes half a second to import, and most scenes name no background.
+        from stilt_dagster.science.observations.background_files import BackgroundFile
+
         with closing(BackgroundFile(path)) as file:
             columns = {name: file.columns.column(name).to_numpy() for name in file.columns.column_names[1:]}
         yield dg.Output(
             path,
-            data_version=dg.DataVersion(version),
+            data_version=dg.DataVersion(scene.versions.background),
             metadata={
                 "dagster/row_count": len(scene.spec.receptor_list),
                 "stilt/receptors": len(scene.spec.receptor_list),

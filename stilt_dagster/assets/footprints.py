@@ -14,11 +14,10 @@ from stilt_dagster.assets.metadata.pictures import influence_map
 from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run
-from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
+from stilt_dagster.resources.configurable import ShardWork, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import counted
-from stilt_dagster.science.footprints.footprints import grid_shards
 from stilt_dagster.science.outcomes import Report
 from stilt_dagster.science.scenes.spec import Scene
 
@@ -42,6 +41,7 @@ def footprints(
     config: RerunConfig,
     store: StoreResource,
     transport_engine: TransportEngine,
+    shard_work: ShardWork,
 ) -> str:
     """Grid what of the run's shards is missing or was made with other particles or settings."""
     with user_errors_as_failures():
@@ -49,14 +49,12 @@ def footprints(
         scene = open_scene(store, transport_engine, scene_id)
         shards = scene.batches_of(shard_names)
         context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.footprints))
-        with store.store.scratch() as scratch, progress_of(context, "footprints") as report_progress:
-            report = grid_shards(
+        with progress_of(context, "footprints") as report_progress:
+            report = shard_work.grid(
+                context,
+                scene,
                 shards,
-                scene.spec,
-                scene.trajectories,
-                scene.footprints,
-                scratch,
-                workers=transport_engine.n_workers,
+                transport_engine,
                 rerun=config.rerun is Rerun.all,
                 report_progress=report_progress,
             )

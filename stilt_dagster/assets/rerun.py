@@ -1,4 +1,4 @@
-"""Run config of the assets made of part files: what a run does again."""
+"""Run config: what of an asset a run does again."""
 
 from enum import Enum
 
@@ -19,4 +19,13 @@ class RerunConfig(dg.Config):
     rerun: Rerun = Field(
         Rerun.missing,
         description="missing: what is missing, failed, or was made with other inputs; all: everything.",
+    )
+
+
+class KeepConfig(dg.Config):
+    """Whether a file that was made elsewhere is taken over."""
+
+    keep: bool = Field(
+        False,
+        description="Record the file of the store, if it was made of what there is now, instead of making it again.",
     )

@@ -18,14 +18,11 @@ from stilt_dagster.assets.progress import progress_of
 from stilt_dagster.assets.receptors import require_current_receptors
 from stilt_dagster.assets.rerun import Rerun, RerunConfig
 from stilt_dagster.partitions import scene_by_shard, shards_of_run, to_scene
-from stilt_dagster.resources.configurable import StoreResource, TransportEngine
+from stilt_dagster.resources.configurable import ShardWork, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
-from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.footprints.row_error import row_estimator
-from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.transport.particle_files import positions
-from stilt_dagster.science.transport.trajectories import first_particles, particle_rows, simulate_shards
+from stilt_dagster.science.transport.particle_tables import positions
+from stilt_dagster.science.transport.trajectories import first_particles, particle_rows
 
 
 @dg.asset(
@@ -55,29 +52,22 @@ def trajectories(
     meteorology_aggregate: tuple[Path, ...],
     store: StoreResource,
     transport_engine: TransportEngine,
+    shard_work: ShardWork,
 ) -> str:
     """Simulate what of the run's shards is missing, failed, or was made with other inputs."""
     with user_errors_as_failures():
         scene_id, shard_names = shards_of_run(context)
-        with (
-            store.store.scratch() as scratch,
-            scratch_directory() as runs,
-            progress_of(context, "trajectories") as report_progress,
-        ):
-            engine = transport_engine.open(runs)
-            scene = StoredScene.load(store.store, scene_id, engine.version)
-            require_current_receptors(store.store, scene.spec)
-            shards = scene.batches_of(shard_names)
-            report = simulate_shards(
+        scene = open_scene(store, transport_engine, scene_id)
+        require_current_receptors(store.store, scene.spec)
+        shards = scene.batches_of(shard_names)
+        with progress_of(context, "trajectories") as report_progress:
+            report = shard_work.simulate(
+                context,
+                scene,
                 shards,
-                scene.spec.transport,
                 meteorology_aggregate,
-                engine,
-                scene.trajectories,
-                scratch,
-                workers=transport_engine.n_workers,
+                transport_engine,
                 rerun=config.rerun is Rerun.all,
-                estimator=row_estimator(scene.spec),
                 report_progress=report_progress,
             )
         context.set_data_version(context.asset_key, dg.DataVersion(scene.versions.trajectories))

@@ -73,7 +73,7 @@ def campaigns(
         files = {name: state for name, state in place.folder("campaigns").states().items() if name.endswith(".yaml")}
         if not files:
             return dg.SkipReason("there are no campaigns")
-        engine, ended = transport_engine.open().version, _last_end(instance)
+        engine, ended = transport_engine.expected_version, _last_end(instance)
         is_new = (ended, files) != (cursor.ended, cursor.files)
         for campaign in load_campaigns(place):
             if not isinstance(campaign, Campaign):

@@ -105,7 +105,7 @@ def domains(
                 continue
             load, tags = load_of(instance, scene.id)
             record = read_record(instance, [scene.id])
-            for step in next_steps(scene, record, transport_engine.open().version, load):
+            for step in next_steps(scene, record, transport_engine.expected_version, load):
                 if step.asset == "receptors":
                     asked += 1
                     yield run_request(step, {**tags, **tags_of_campaign(scene.id)})

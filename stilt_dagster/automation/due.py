@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stilt_dagster.kubernetes.pod_sizes import Load, pods_for
 from stilt_dagster.operations.record import Materialized, Record
 from stilt_dagster.partitions import MADE_WITH
+from stilt_dagster.science.costs.sizes import Load, runs_for
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.versions import (
@@ -88,7 +88,7 @@ def next_steps(scene: Scene, record: Record, engine: str, load: Load) -> list[St
 
     version = trajectories_version(scene, checksum, engine)
     steps: list[Step] = []
-    groups = _groups(pods_for(load))
+    groups = _groups(runs_for(load))
     particles = {shard: record["trajectories"].get(f"{scene.id}|{shard}", Materialized()) for shard in SHARDS}
     grids = {shard: record["footprints"].get(f"{scene.id}|{shard}", Materialized()) for shard in SHARDS}
     of_grids = footprints_version(scene, version)

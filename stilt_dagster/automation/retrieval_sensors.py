@@ -79,7 +79,7 @@ def build_retrieval_sensor(source: Source) -> dg.SensorDefinition:
         if (more := len(found.lines()) - _LINES) > 0:
             context.log.info(f"and {more} more")
         due = list(dict.fromkeys([*found.new, *found.replaced, *found.unrequested]))
-        record, engine = read_record(instance, due), transport_engine.open().version
+        record, engine = read_record(instance, due), transport_engine.expected_version
         requests, tags_of_campaign = [], campaign_tags(place)
         for name in due:
             load, tags = load_of(instance, name)

@@ -83,7 +83,7 @@ def advance_scenes(
         return dg.SkipReason(message)
     cursor = _parse_cursor(context.cursor)
     scenes = cursor.left or list(dict.fromkeys(_scenes_to_look_at(instance, cursor)))
-    engine = transport_engine.open().version
+    engine = transport_engine.expected_version
     record = read_record(instance, scenes)
     in_progress = steps_in_progress(instance, scenes)
     tags_of_campaign = campaign_tags(store.store)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stilt_dagster.cli import campaign, export, jacobian, machine, retrievals, scenes
+from stilt_dagster.cli import campaign, export, jacobian, machine, retrievals, scenes, server, slurm
 from stilt_dagster.settings import trusted_hosts, trusts
 
 app = typer.Typer(
@@ -44,7 +44,9 @@ app.add_typer(campaign.app, name="campaign")
 app.add_typer(retrievals.app, name="retrievals")
 app.add_typer(jacobian.app, name="jacobian")
 app.add_typer(export.app, name="export")
+slurm.add_to(app)
 machine.add_to(app)
+app.command()(server.code_server)
 
 
 def run() -> None:

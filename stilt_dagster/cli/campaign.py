@@ -88,10 +88,11 @@ def status(name: Name, as_json: AsJson = False) -> None:
     with user_errors():
         from stilt_dagster.operations.campaigns.definition import load_campaign
         from stilt_dagster.operations.campaigns.progress import campaign_progress
+        from stilt_dagster.science.pystilt import WHEEL_BUILD
 
         store = open_store()
         campaign = load_campaign(store, name)
-        found = campaign_progress(open_instance(), store, campaign, _engine())
+        found = campaign_progress(open_instance(), store, campaign, _engine_here() or WHEEL_BUILD)
         if as_json:
             typer.echo(json.dumps(found.to_dict()))
         else:
@@ -181,10 +182,11 @@ def run(
         from stilt_dagster.operations.campaigns.progress import campaign_progress
         from stilt_dagster.operations.campaigns.run import due_scenes, run_campaign
         from stilt_dagster.operations.plan import concurrency_of
+        from stilt_dagster.science.pystilt import WHEEL_BUILD
 
-        store, instance, engine = open_store(), open_instance(), _engine()
+        store, instance, engine = open_store(), open_instance(), _engine_here()
         campaign = load_campaign(store, name)
-        progress = campaign_progress(instance, store, campaign, engine)
+        progress = campaign_progress(instance, store, campaign, engine or WHEEL_BUILD)
         require_campaign_within(
             store, campaign, [scene.scene for scene in progress.scenes], concurrency_of(instance, workers)
         )
@@ -221,14 +223,14 @@ def delete(name: Name, as_json: AsJson = False) -> None:
         typer.echo(json.dumps({"campaign": name}) if as_json else f"{name}: deleted; its scenes stay")
 
 
-def _engine() -> str:
-    from stilt_dagster.science.pystilt import engine_version, find_hycs_std
+def _engine_here() -> str | None:
+    from stilt_dagster.science.pystilt import engine_here
+    from stilt_dagster.settings import engine_directory
 
-    return engine_version(find_hycs_std())
+    return engine_here(engine_directory())
 
 
 def _definitions(workers: int) -> Any:
-    from stilt_dagster.definitions import build_defs, defs
-    from stilt_dagster.resources.configurable import TransportEngine
+    from stilt_dagster.definitions import build_defs, defs, transport_engine
 
-    return build_defs({"transport_engine": TransportEngine(workers=workers)}) if workers else defs
+    return build_defs({"transport_engine": transport_engine(workers)}) if workers else defs

@@ -64,11 +64,12 @@ def open_store() -> Store:
 
 
 def open_scene(store: Store, scene: str) -> StoredScene:
-    """Return a registered scene, as this machine's transport engine simulates it."""
+    """Return a registered scene, as this machine's transport engine simulates it, or another did that has one."""
     from stilt_dagster.resources.stored_scene import StoredScene
-    from stilt_dagster.science.pystilt import engine_version, find_hycs_std
+    from stilt_dagster.science.pystilt import engine_here
+    from stilt_dagster.settings import engine_directory
 
-    return StoredScene.load(store, scene, engine_version(find_hycs_std()))
+    return StoredScene.load(store, scene, engine_here(engine_directory()))
 
 
 def matching(store: Store, patterns: list[str]) -> list[str]:

@@ -45,10 +45,10 @@ def add_to(app: typer.Typer) -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine and what it is set up with: ok, or the problem and how to fix it, a line each."""
     from stilt_dagster.operations.doctor import examine
-    from stilt_dagster.settings import meteorology_root, store_url
+    from stilt_dagster.settings import cluster, engine_directory, meteorology_root, store_url
 
     with user_errors():
-        findings = list(examine(store_url, meteorology_root, dagster_home()))
+        findings = list(examine(store_url, meteorology_root, cluster, dagster_home(), engine_directory))
         if as_json:
             typer.echo(json.dumps([asdict(f) for f in findings]))
         else:
@@ -84,7 +84,10 @@ def demo(
         from stilt_dagster.demo import demo_scene
         from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.operations.run import run_scene
+        from stilt_dagster.science.pystilt import find_hycs_std
+        from stilt_dagster.settings import engine_directory
 
+        find_hycs_std(engine_directory())  # what is missing is said before anything is made
         store, instance = open_store(), open_instance()
         if not store.is_local:
             raise UserError(

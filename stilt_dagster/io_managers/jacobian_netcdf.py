@@ -16,9 +16,10 @@ class JacobianIOManager(dg.ConfigurableIOManager):
     store: StoreResource
 
     @user_errors_as_failures()
-    def handle_output(self, context: dg.OutputContext, obj: Path) -> None:
-        """Publish the file."""
-        self.store.store.folder("jacobian").put(obj, f"{scene_of(context)}.nc")
+    def handle_output(self, context: dg.OutputContext, obj: Path | None) -> None:
+        """Publish the file; nothing, if that of the store is to be kept."""
+        if obj is not None:
+            self.store.store.folder("jacobian").put(obj, f"{scene_of(context)}.nc")
         record_location(context, self.store.store, f"jacobian/{scene_of(context)}.nc")
 
     @user_errors_as_failures()

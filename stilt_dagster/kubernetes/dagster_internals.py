@@ -27,6 +27,7 @@ from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordi
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     BACKFILL_ID_TAG,
+    GRPC_INFO_TAG,
     MAX_RETRIES_TAG,
     PRIORITY_TAG,
     RETRY_NUMBER_TAG,
@@ -44,6 +45,7 @@ __all__ = [
     "ACTIVE_RUN_STATUSES",
     "BACKFILL_ID_TAG",
     "DATA_VERSION_TAG",
+    "GRPC_INFO_TAG",
     "MAX_RETRIES_TAG",
     "NOT_FINISHED_STATUSES",
     "PRIORITY_TAG",

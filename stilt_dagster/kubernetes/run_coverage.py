@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from stilt_dagster.kubernetes.dagster_internals import RETRY_NUMBER_TAG
-from stilt_dagster.kubernetes.pod_sizes import Load, Size, overridden, size_of
+from stilt_dagster.kubernetes.pod_sizes import overridden
 from stilt_dagster.partitions import ASSETS
+from stilt_dagster.science.costs.sizes import Load, Size, size_of
 from stilt_dagster.science.scenes.receptors import SHARDS
 
 #: Run tags: what a run covers, and its cores, which the queue counts.

@@ -14,6 +14,7 @@ from kubernetes.client import ApiException, V1PodStatus
 from urllib3.exceptions import HTTPError
 
 from stilt_dagster.kubernetes.dagster_internals import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from stilt_dagster.kubernetes.pod_sizes import resources
 from stilt_dagster.kubernetes.run_coverage import ASSET_TAG, SCENE_TAG, coverage, size_of_run
 
 _LOG = logging.getLogger("stilt_dagster.kubernetes")
@@ -69,7 +70,7 @@ class AssetPodLauncher(K8sRunLauncher):
         fitted = K8sContainerContext(
             run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(
                 {
-                    "container_config": {"resources": size.resources()},
+                    "container_config": {"resources": resources(size)},
                     "pod_template_spec_metadata": {"labels": labels},
                     "job_metadata": {"labels": labels},
                     **({"pod_spec_config": self._spot} if interruptible and self._spot else {}),

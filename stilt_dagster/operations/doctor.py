@@ -13,10 +13,18 @@ from pathlib import Path
 
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.errors import NoEngineError, UserError
+from stilt_dagster.slurm import scheduler
+from stilt_dagster.slurm.scheduler import SlurmError
 
 #: Free space below which a scene of a few hundred receptors may not fit, bytes; and memory a run takes on two cores.
 _DISK, _MEMORY = 10 * 2**30, 2 * 2**30
+
+#: File systems of other machines, on which locks of SQLite may not hold.
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "panfs"}
+    | {"smb3", "wekafs"}
+)
 
 
 @dataclass(frozen=True)
@@ -41,36 +49,46 @@ class Finding:
     fix: str = ""
 
 
-def examine(store_url: Callable[[], str], meteorology_root: Callable[[], str], home: Path) -> Iterator[Finding]:
+def examine(
+    store_url: Callable[[], str],
+    meteorology_root: Callable[[], str],
+    cluster: Callable[[], str],
+    home: Path,
+    engine_directory: Callable[[], Path | None],
+) -> Iterator[Finding]:
     """Yield what is found of this machine and of what it is set up with.
 
     Parameters
     ----------
-    store_url, meteorology_root : callable
-        Give ``STILT_STORE`` and ``STILT_MET``.
+    store_url, meteorology_root, cluster : callable
+        Give ``STILT_STORE``, ``STILT_MET`` and ``STILT_CLUSTER``.
     home : Path
         ``DAGSTER_HOME``.
+    engine_directory : callable
+        Gives ``STILT_EXE_DIR``.
     """
     yield _platform()
-    yield _engine()
+    yield _engine(engine_directory())
     yield _store(store_url)
     yield _meteorology(meteorology_root)
     yield _instance(home)
+    yield from _cluster(cluster)
     yield _disk(Path(tempfile.gettempdir()))
     yield _memory()
 
 
 def _platform() -> Finding:
     here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    ok = (platform.system(), platform.machine()) == ("Linux", "x86_64")
-    return Finding("platform", ok, here, "" if ok else "run trajectories on x86-64 Linux, or set exe_dir to a build")
+    ok = platform.system() in ("Linux", "Darwin")
+    return Finding("platform", ok, here, "" if ok else "use Linux or macOS")
 
 
-def _engine() -> Finding:
+def _engine(directory: Path | None) -> Finding:
+    from stilt_dagster.science.pystilt import WAYS_WITHOUT_ENGINE
     from stilt_dagster.science.transport.hysplit import Hysplit
 
     try:
-        engine = Hysplit()
+        engine = Hysplit(directory)
         with tempfile.TemporaryDirectory() as work:
             # Without its inputs it ends at once, and says who it is.
             done = subprocess.run(
@@ -84,10 +102,19 @@ def _engine() -> Finding:
             )
         said = f"{done.stdout}{done.stderr}"
         if "HYSPLIT" not in said.upper() and "CONTROL" not in said.upper():
-            return Finding("hycs_std", False, f"does not start: {' '.join(said.split())[:200]}", "reinstall pystilt")
+            return _not_starting(engine.executable, said)
         return Finding("hycs_std", True, engine.version)
-    except (UserError, OSError, subprocess.TimeoutExpired) as error:
-        return Finding("hycs_std", False, " ".join(str(error).split()), "install pystilt's wheel for x86-64 Linux")
+    except NoEngineError:
+        return Finding("hycs_std", False, "none: all but trajectories can be made here", WAYS_WITHOUT_ENGINE)
+    except UserError as error:
+        return Finding("hycs_std", False, str(error), "set it, or unset it for pystilt's build")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _not_starting(engine.executable, str(error))
+
+
+def _not_starting(executable: Path, said: str) -> Finding:
+    fix = "reinstall pystilt, or see docs/how-to/mac.md for the libraries a build of your own needs"
+    return Finding("hycs_std", False, f"{executable} does not start: {' '.join(said.split())[:200]}", fix)
 
 
 def _store(store_url: Callable[[], str]) -> Finding:
@@ -128,7 +155,35 @@ def _instance(home: Path) -> Finding:
         return Finding(
             "DAGSTER_HOME", False, f"{home} cannot be written", "set DAGSTER_HOME to a directory you can write"
         )
-    return Finding("DAGSTER_HOME", True, f"{home}{'' if home.exists() else ', will be made'}")
+    found = f"{home}{'' if home.exists() else ', will be made'}"
+    settings = home / "dagster.yaml"
+    in_postgres = settings.exists() and "postgres" in settings.read_text(errors="replace")
+    if not in_postgres and (kind := file_system(where.resolve())) in _NETWORK:
+        found += f"; SQLite on {kind}, whose locks may not hold: for a server use a local disk, or Postgres"
+    return Finding("DAGSTER_HOME", True, found)
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Return the type of the file system a path is on, such as ``nfs4``; empty where the system does not tell."""
+    if not mounts.exists():
+        return ""
+    kinds = {}
+    for line in mounts.read_text(errors="replace").splitlines():
+        _, point, kind, *_ = line.split(" ")
+        kinds[point.encode().decode("unicode_escape")] = kind  # a blank is \\040; a later mount hides an earlier one
+    return next((kinds[str(p)] for p in (path, *path.parents) if str(p) in kinds), "")
+
+
+def _cluster(cluster: Callable[[], str]) -> Iterator[Finding]:
+    try:
+        if not cluster():
+            return
+        scheduler.check()
+        yield Finding("slurm", True, "sbatch answers, and would accept a job")
+    except SlurmError as error:
+        yield Finding("slurm", False, str(error), "unset STILT_CLUSTER, or run this where sbatch accepts your jobs")
+    except UserError as error:
+        yield Finding("slurm", False, str(error), "set STILT_CLUSTER to slurm, or unset it")
 
 
 def _disk(path: Path) -> Finding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stilt_dagster.kubernetes.pod_sizes import Load, cores_for, pods_for
 from stilt_dagster.operations.calibrations import read_calibration, record_calibration
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.costs.budget import require_within
@@ -20,6 +19,7 @@ from stilt_dagster.science.costs.prices import (
     parse_prices,
     price_of,
 )
+from stilt_dagster.science.costs.sizes import Load, cores_for, runs_for
 from stilt_dagster.science.costs.spent import Spent, as_simulated, calibrate
 from stilt_dagster.science.errors import EngineError, MeteorologyError
 from stilt_dagster.science.scenes.spec import Scene
@@ -271,7 +271,7 @@ def _spread(expected: Prediction, concurrency: Concurrency) -> tuple[int, float]
     cores = float(concurrency.cores)
     pods = 1
     if concurrency.in_pods:
-        pods = pods_for(Load(cpu_seconds=expected.cpu_seconds))
+        pods = runs_for(Load(cpu_seconds=expected.cpu_seconds))
         together = pods * cores_for(expected.cpu_seconds / pods)
         cores = min(together, concurrency.cores or together)
     return pods, cores

@@ -21,6 +21,7 @@ from stilt_dagster.operations.status import Status, scene_status
 from stilt_dagster.partitions import ASSETS, MADE_WITH, partition_keys, scene_range
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import RunFailedError, UserError
+from stilt_dagster.science.pystilt import no_engine
 from stilt_dagster.science.scenes.receptors import SHARDS
 
 #: The jobs that take a scene from its spec to its report, and the assets each makes; a background if it has one.
@@ -82,6 +83,8 @@ def run_scene(
 
     Raises
     ------
+    NoEngineError
+        If there is something to simulate, and this machine has no hycs_std; before anything is run.
     UserError
         If a run failed for a reason the user can fix.
     RunFailedError
@@ -92,6 +95,7 @@ def run_scene(
     register_scene(instance, scene.store, scene.spec)  # a spec whose registration was cut short has no partition yet
     with _interrupts() as check:
         status = scene_status(scene)
+        _require_engine(scene, status, selection)
         for job, assets in RUNS:
             chosen = tuple(a for a in assets if a in selection.assets and a in status.assets)
             if not chosen:
@@ -102,12 +106,21 @@ def run_scene(
             if not selection.everything:
                 chosen = _without_finished(instance, scene, status, chosen)
             of_scene = {**load_of(instance, scene.id)[1], **campaign_tags(scene.store)(scene.id), **(tags or {})}
-            _run_job(instance, scene.id, definitions(), job, chosen, selection, of_scene)
+            kept = () if selection.everything else _kept(status, chosen)
+            _run_job(instance, scene.id, definitions(), job, chosen, kept, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
-            scene = StoredScene(scene.store, scene.spec, scene.engine)  # what it holds of the store has changed
+            scene = StoredScene(scene.store, scene.spec, scene.engine_here)  # what it holds of the store has changed
             status = scene_status(scene)
     return status
+
+
+def _require_engine(scene: StoredScene, status: Status, selection: Selection) -> None:
+    """Make sure that a machine without hycs_std has nothing to simulate."""
+    if scene.engine_here is None and "trajectories" in selection.assets:
+        done = status.assets["trajectories"]["state"] == "ready" and status.outcomes["failed"] == 0
+        if selection.everything or not done:
+            raise no_engine()
 
 
 def _without_finished(
@@ -117,6 +130,12 @@ def _without_finished(
     with_others = tuple(a for a in assets if a in MADE_WITH)
     others = tuple(a for a in assets if a not in MADE_WITH)
     return with_others if with_others and others and _is_done(instance, scene, status, others) else tuple(assets)
+
+
+def _kept(status: Status, assets: Sequence[str]) -> tuple[str, ...]:
+    """Return which of assets a job that knows no Dagster has made as they should be: these are recorded as they are."""
+    taken_over = [a for a in ("background", "jacobian") if a in assets]
+    return tuple(taken_over) if all(status.assets[a]["state"] == "ready" for a in taken_over) else ()
 
 
 def _is_done(instance: dg.DagsterInstance, scene: StoredScene, status: Status, assets: Sequence[str]) -> bool:
@@ -140,6 +159,7 @@ def _run_job(
     definitions: dg.Definitions,
     job: str,
     assets: Sequence[str],
+    kept: Sequence[str],
     selection: Selection,
     tags: Mapping[str, str],
 ) -> None:
@@ -150,6 +170,8 @@ def _run_job(
         rerun = {"config": {"rerun": "all" if selection.everything else "missing"}}
         config["ops"] = dict.fromkeys(assets, rerun)
         where, tags = {}, {**tags, **scene_range(scene, selection.shards)}
+    elif kept:
+        config["ops"] = {asset: {"config": {"keep": True}} for asset in kept}
     try:
         definitions.resolve_job_def(job).execute_in_process(
             instance=instance, run_config=config, asset_selection=[dg.AssetKey(a) for a in assets], tags=tags, **where

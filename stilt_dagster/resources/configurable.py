@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -11,7 +13,15 @@ from pydantic import Field
 from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.pystilt import WHEEL_BUILD, engine_here
+from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.hysplit import Hysplit
+
+if TYPE_CHECKING:
+    from stilt_dagster.science.batches import Batch
+    from stilt_dagster.science.meteorology.description import Meteorology
+    from stilt_dagster.science.outcomes import Report
+    from stilt_dagster.science.part_pool import Progress
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -38,23 +48,128 @@ class MeteorologyArchive(dg.ConfigurableResource):  # type: ignore[type-arg]
 class TransportEngine(dg.ConfigurableResource):  # type: ignore[type-arg]
     """HYSPLIT-STILT, one process a core."""
 
-    exe_dir: str = Field("", description="Directory of another hycs_std, such as a registered build; empty: pystilt's.")
+    exe_dir: str = Field(
+        "", description="Directory of another hycs_std, such as a registered build (STILT_EXE_DIR); empty: pystilt's."
+    )
     workers: int = Field(0, ge=0, description="Simulations at a time; 0: one for every core this process may use.")
 
     def open(self, scratch: Path | None = None) -> Hysplit:
-        """Return an engine that runs in *scratch*.
+        """Return an engine that runs in *scratch*."""
+        return Hysplit(self._directory, scratch)
+
+    @property
+    def _directory(self) -> Path | None:
+        return Path(self.exe_dir) if self.exe_dir else None
+
+    @property
+    def version_here(self) -> str | None:
+        """Version of this machine's hycs_std; None if there is none for it.
 
         Raises
         ------
         EngineError
-            If there is no hycs_std for this machine.
+            If there is none in ``exe_dir``.
         """
-        return Hysplit(Path(self.exe_dir) if self.exe_dir else None, scratch)
+        return engine_here(self._directory)
+
+    @property
+    def expected_version(self) -> str:
+        """What trajectories are to be made with, here or elsewhere: pystilt's build where this machine has none."""
+        return self.version_here or WHEEL_BUILD
 
     @property
     def n_workers(self) -> int:
         """Simulations at a time."""
         return self.workers or available_cores()
+
+
+class ShardWork(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the shards of a run are simulated and gridded: by the run's own process, on all its cores."""
+
+    def simulate(
+        self,
+        context: dg.AssetExecutionContext,
+        scene: StoredScene,
+        shards: Mapping[str, Sequence[Batch]],
+        meteorology: Meteorology,
+        engine: TransportEngine,
+        *,
+        rerun: bool,
+        report_progress: Progress,
+    ) -> Report:
+        """Simulate what of some shards is missing, failed, or was made with other inputs.
+
+        Parameters
+        ----------
+        context : AssetExecutionContext
+            Of the run.
+        scene : StoredScene
+            The scene.
+        shards : mapping of str to sequence of Batch
+            Whole shards of it.
+        meteorology : Path or sequence of Path
+            The files of its aggregate, on this machine.
+        engine : TransportEngine
+            What simulates.
+        rerun : bool
+            Do everything again.
+        report_progress : callable
+            Told of receptors done and in all.
+
+        Returns
+        -------
+        Report
+            Of all receptors of the shards, done now or before.
+        """
+        from stilt_dagster.science.footprints.row_error import row_estimator
+        from stilt_dagster.science.transport.trajectories import simulate_shards
+
+        with scene.store.scratch() as scratch, scratch_directory() as runs:
+            return simulate_shards(
+                shards,
+                scene.spec.transport,
+                meteorology,
+                engine.open(runs),
+                scene.trajectories,
+                scratch,
+                workers=engine.n_workers,
+                rerun=rerun,
+                estimator=row_estimator(scene.spec),
+                report_progress=report_progress,
+            )
+
+    def grid(
+        self,
+        context: dg.AssetExecutionContext,
+        scene: StoredScene,
+        shards: Mapping[str, Sequence[Batch]],
+        engine: TransportEngine,
+        *,
+        rerun: bool,
+        report_progress: Progress,
+    ) -> Report:
+        """Make what of some shards' footprints is missing or was made with other particles or settings.
+
+        Parameters and what is returned are as of :meth:`simulate`.
+
+        Raises
+        ------
+        IncompleteError
+            If trajectories are missing, or were made with other inputs.
+        """
+        from stilt_dagster.science.footprints.footprints import grid_shards
+
+        with scene.store.scratch() as scratch:
+            return grid_shards(
+                shards,
+                scene.spec,
+                scene.trajectories,
+                scene.footprints,
+                scratch,
+                workers=engine.n_workers,
+                rerun=rerun,
+                report_progress=report_progress,
+            )
 
 
 def open_scene(store: StoreResource, engine: TransportEngine, scene: str) -> StoredScene:
@@ -65,9 +180,9 @@ def open_scene(store: StoreResource, engine: TransportEngine, scene: str) -> Sto
     SceneError
         If it is not registered.
     EngineError
-        If there is no hycs_std for this machine.
+        If there is no hycs_std in ``exe_dir``.
     """
-    return StoredScene.load(store.store, scene, engine.open().version)
+    return StoredScene.load(store.store, scene, engine.version_here)
 
 
 def available_cores() -> int:

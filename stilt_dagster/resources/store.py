@@ -9,6 +9,7 @@
     footprints/<scene>/<shard>/part-00000.nc ...
     background/<scene>.parquet
     jacobian/<scene>.nc
+    logs/<scene>/                                   of Slurm's array jobs, where the store is a directory
     sources/<name>.yaml, <name>.ledger.json         where granules land, and which were handled
     campaigns/<name>.yaml                           which scenes belong together
     prices.yaml, costs/calibration.json             what CPU and bytes cost; what scenes took, for the plans of others
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 from stilt_dagster.resources.folders import Directory, Folder
 from stilt_dagster.science.errors import SceneError, StoreError
 from stilt_dagster.science.scratch import scratch_directory
-from stilt_dagster.science.validation import SCENE_ID
+from stilt_dagster.science.validation import SCENE_ID, HoldsCredentials, check_url
 
 if TYPE_CHECKING:
     from stilt_dagster.science.observations.soundings import Soundings
@@ -53,12 +54,16 @@ class Store:
     def __init__(self, url: str) -> None:
         scheme, separator, rest = url.partition("://")
         self.directory: Path | None = None
+        try:
+            check_url(url)
+        except HoldsCredentials as error:
+            raise StoreError(f"STILT_STORE {error}") from None
+        except ValueError as error:
+            raise StoreError(f"STILT_STORE {url!r} {error}") from None
         if not separator or scheme == "file":
             self.directory = Path(rest if separator else url).expanduser().resolve()
         elif scheme not in ("gs", "s3", "az", "memory"):
             raise StoreError(f"STILT_STORE {url!r} is not a directory, or a URL of gs://, s3:// or az://")
-        elif not rest.strip("/"):
-            raise StoreError(f"STILT_STORE {url!r} names no bucket")
         #: The directory, or the bucket and prefix, without a slash at its end.
         self.root = str(self.directory or url.rstrip("/"))
 

@@ -15,8 +15,13 @@ from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.files.format_numbers import AGGREGATE_FORMAT, without_format
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
+from stilt_dagster.science.pystilt import WHEEL_BUILD
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
+
+#: Products that are made of a shard, as parts, whatever of the others is there; and those made of all shards.
+OF_SHARDS = ("trajectories", "footprints")
+OF_SCENES = ("background", "jacobian", "report")
 
 
 def missing(asset: str, scene: str) -> IncompleteError:
@@ -85,15 +90,15 @@ class StoredScene:
         The store.
     spec : Scene
         Its spec, with its receptors.
-    engine : str
-        Version of the transport engine.
+    engine_here : str, optional
+        Version of this machine's transport engine; None if it has none.
     """
 
-    def __init__(self, store: Store, spec: Scene, engine: str) -> None:
-        self.store, self.spec, self.engine = store, spec, engine
+    def __init__(self, store: Store, spec: Scene, engine_here: str | None) -> None:
+        self.store, self.spec, self.engine_here = store, spec, engine_here
 
     @classmethod
-    def load(cls, store: Store, scene: str, engine: str) -> StoredScene:
+    def load(cls, store: Store, scene: str, engine_here: str | None) -> StoredScene:
         """Return a registered scene.
 
         Raises
@@ -101,12 +106,25 @@ class StoredScene:
         SceneError
             If it is not registered, or its spec is damaged.
         """
-        return cls(store, store.scene(scene), engine)
+        return cls(store, store.scene(scene), engine_here)
 
     @property
     def id(self) -> str:
         """The scene's id."""
         return self.spec.id
+
+    @cached_property
+    def engine(self) -> str:
+        """Version of the transport engine the scene's products are of.
+
+        That is this machine's. Where there is none, products made elsewhere are to be read and gone on with: it is what
+        the parts say they were made with, or pystilt's for x86-64 Linux where there are none, or they do not say.
+        """
+        if self.engine_here is not None:
+            return self.engine_here
+        from stilt_dagster.science.transport.trajectories import recorded_engine
+
+        return recorded_engine(self.trajectories, SHARDS) or WHEEL_BUILD
 
     @cached_property
     def aggregate(self) -> Description | None:
@@ -170,6 +188,11 @@ class StoredScene:
     def footprints(self) -> Callable[[str], IndexedFolder]:
         """The folder of each shard's footprints."""
         return self._folders("footprints")
+
+    def relist(self) -> None:
+        """Forget which parts there are: others may have written some."""
+        for asset in ("trajectories", "footprints"):
+            self.__dict__.pop(asset, None)
 
     def _folders(self, asset: str) -> Callable[[str], IndexedFolder]:
         return indexed_folders(partial(self.store.folder, asset, self.id), SHARDS)

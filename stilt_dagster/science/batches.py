@@ -42,12 +42,15 @@ class Batch:
         In the order they are kept in: by id.
     key : str
         Hash of receptors, meteorology, settings and engine.
+    engine : str
+        Version of the transport engine, which the part file says, too: no hash tells it.
     """
 
     shard: str
     number: int
     receptors: Receptors
     key: str
+    engine: str = ""
 
     @property
     def name(self) -> str:
@@ -87,7 +90,7 @@ def plan_batches(scene: Scene, meteorology: str, engine: str) -> dict[str, list[
     for shard, places in shards.items():
         for number, first in enumerate(range(0, len(places), size)):
             members = receptors.select(np.array(places[first : first + size]))
-            batches[shard].append(Batch(shard, number, members, batch_key(simulation, members.ids)))
+            batches[shard].append(Batch(shard, number, members, batch_key(simulation, members.ids), engine))
     return batches
 
 

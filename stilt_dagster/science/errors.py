@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class SettingError(UserError):
+    """An environment variable has a value that means nothing."""
+
+
 class SceneError(UserError):
     """A scene's spec, or a file it names, is not usable."""
 
@@ -51,6 +55,10 @@ class MeteorologyError(UserError):
 
 class EngineError(UserError):
     """HYSPLIT cannot run on this machine or with this meteorology."""
+
+
+class NoEngineError(EngineError):
+    """There is no HYSPLIT for this machine: what needs no new trajectories can be done."""
 
 
 class StoreError(UserError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from pathlib import Path
 
 from stilt.exceptions import HYSPLITNotFoundError
@@ -19,7 +20,7 @@ from stilt.transport.hysplit.driver import CONTROL_FILE, HYCS_STD_FILE, LOG_FILE
 from stilt.transport.hysplit.driver import _bundled_exe_dir as bundled_exe_dir
 from stilt.transport.hysplit.failures import failure_in
 
-from stilt_dagster.science.errors import EngineError
+from stilt_dagster.science.errors import EngineError, NoEngineError
 
 __all__ = [
     "FOOTPRINT_SCHEMA",
@@ -27,6 +28,8 @@ __all__ = [
     "LOG_FILE",
     "PARTICLE_STILT_FILE",
     "WARNING_FILE",
+    "WAYS_WITHOUT_ENGINE",
+    "WHEEL_BUILD",
     "ColumnReceptor",
     "FootprintConfig",
     "Grid",
@@ -34,12 +37,23 @@ __all__ = [
     "MultiPointReceptor",
     "PointReceptor",
     "declare_grids",
+    "engine_here",
     "engine_version",
     "failure_in",
     "find_hycs_std",
     "footprint_settings",
+    "no_engine",
     "write_inputs",
 ]
+
+#: Version of the build in pystilt's wheel for x86-64 Linux, which is R STILT's own and makes nearly all trajectories.
+WHEEL_BUILD = "hycs_std-37346bee81a62f31"
+
+#: What a person can do on a machine that has no hycs_std.
+WAYS_WITHOUT_ENGINE = (
+    "simulate in a container of x86-64 Linux (docker run --platform linux/amd64), or on a server or cluster whose "
+    "store you open here, or set STILT_EXE_DIR to the directory of your own build (docs/how-to/mac.md)"
+)
 
 
 def find_hycs_std(exe_dir: Path | None = None) -> Path:
@@ -47,22 +61,40 @@ def find_hycs_std(exe_dir: Path | None = None) -> Path:
 
     Raises
     ------
+    NoEngineError
+        If pystilt has none for this machine.
     EngineError
-        If there is none for this machine.
+        If the directory holds none.
     """
     try:
         executable = Path(exe_dir or bundled_exe_dir()) / HYCS_STD_FILE
     except HYSPLITNotFoundError as error:
-        system = os.uname()
-        raise EngineError(
-            f"there is no hycs_std for {system.sysname} {system.machine}: run on x86-64 Linux, "
-            "or set exe_dir of the transport engine to the directory of your own build"
-        ) from error
+        raise no_engine() from error
     if not os.access(executable, os.X_OK):
         raise EngineError(
-            f"no executable {HYCS_STD_FILE} in {executable.parent}: set exe_dir to the directory it is in"
+            f"no executable {HYCS_STD_FILE} in {executable.parent}: set STILT_EXE_DIR to the directory it is in"
         )
     return Path(executable)
+
+
+def no_engine() -> NoEngineError:
+    """Return the error that says what is missing on this machine, and what to do."""
+    here = f"{platform.system()} {platform.machine()}"
+    return NoEngineError(f"no trajectories can be simulated on {here}, where hycs_std is not: {WAYS_WITHOUT_ENGINE}")
+
+
+def engine_here(exe_dir: Path | None = None) -> str | None:
+    """Return the version of this machine's hycs_std, see :func:`engine_version`; None if there is none for it.
+
+    Raises
+    ------
+    EngineError
+        If the directory that is named holds none.
+    """
+    try:
+        return engine_version(find_hycs_std(exe_dir))
+    except NoEngineError:
+        return None
 
 
 def declare_grids(workdir: Path, count: int) -> None:

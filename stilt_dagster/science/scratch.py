@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from stilt_dagster.science.errors import StoreError
 
-_PREFIX = f"stilt-{socket.gethostname()}-"
+#: Names of scratch directories: whose processes their numbers are of, the process, and anything.
+_NAME = re.compile(r"stilt-([0-9a-f]{12})-(\d{1,10})-\w+")
 
+#: Scratch of which nobody can tell whether its process lives is taken for abandoned after so long, s.
+_ABANDONED = 30 * 86_400.0
 
 #: A file of this machine, or an open one that may be elsewhere.
 Source = Path | BinaryIO
@@ -27,9 +35,24 @@ def size_of(source: Source) -> int:
     return source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
 
 
+@cache
+def _processes() -> str:
+    """Return whose processes this process's number is one of: this machine's, since it started, in this container.
+
+    A store's scratch is shared by nodes. Their names alone do not tell them apart: those of containers may be the same,
+    and one may go on as another with a number does.
+    """
+    known = [socket.gethostname()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+
+
 @contextmanager
 def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
-    """Give a directory that goes when the block ends, and clear those of this machine's dead processes.
+    """Give a directory that goes when the block ends, and clear those of dead processes.
 
     Parameters
     ----------
@@ -45,7 +68,7 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _clear(parent)
-        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+        path = Path(tempfile.mkdtemp(prefix=f"stilt-{_processes()}-{os.getpid()}-", dir=parent))
     except OSError as error:
         raise StoreError(
             f"cannot make a scratch directory in {parent}: {error.strerror}; set TMPDIR or STILT_STORE to one with room"
@@ -77,7 +100,7 @@ def writing(path: Path) -> Iterator[None]:
 def whole(path: Path) -> Iterator[Path]:
     """Give a name to write to that becomes *path* when the block ends well, and goes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield part
         part.replace(path)
@@ -100,11 +123,16 @@ def require_space(path: Path, size: int) -> None:
 
 
 def _clear(parent: Path) -> None:
-    """Remove scratch of processes of this machine and user that are gone."""
-    for path in parent.glob(f"{_PREFIX}*"):
-        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+    """Remove this user's scratch of processes that are gone, and of unknown ones what was abandoned long ago."""
+    for path in parent.glob("stilt-*"):
+        if (named := _NAME.fullmatch(path.name)) is None:
+            continue
         with suppress(FileNotFoundError):  # gone meanwhile: its process lives, and was done with it
-            if pid.isdigit() and path.stat().st_uid == os.getuid() and not _alive(int(pid)):
+            known = path.stat()
+            if known.st_uid != os.getuid():
+                continue
+            gone = not _alive(int(named[2])) if named[1] == _processes() else known.st_mtime < time.time() - _ABANDONED
+            if gone:
                 shutil.rmtree(path, ignore_errors=True)
 
 

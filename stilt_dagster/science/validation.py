@@ -79,17 +79,78 @@ class Spec(BaseModel):
         return require_no_boolean(cls, str(info.field_name), value)
 
 
-def _reachable(place: str) -> str:
+#: What buckets are called, by scheme: as their providers say, so that no name changes which host is asked.
+_BUCKETS = {
+    "memory": re.compile(r"[a-z0-9-]{1,63}"),
+    "gs": re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"),
+    "s3": re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
+    "az": re.compile(r"(?=.{3,63}$)[a-z0-9](?:-?[a-z0-9])*"),
+}
+
+#: Names of a query that grants what it signs, in lower case: AWS's, Google's, Azure's, and what others call theirs.
+_GRANTS = re.compile(
+    r"[?&;#](?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig"
+    r"|(?:access_?|sas_?|auth_?)?token|api_?key|password|secret)=",
+    re.IGNORECASE,
+)
+
+#: Bytes of an object's name at most, with every provider.
+_LONGEST = 1024
+
+
+class HoldsCredentials(ValueError):
+    """A URL grants what it names to whoever reads it: it is not to be repeated."""
+
+
+def check_url(url: str, *, signed: bool = False) -> None:
+    """Refuse a URL that holds credentials, or that names a bucket or an object no provider has.
+
+    Parameters
+    ----------
+    url : str
+        A URL; a path is let pass.
+    signed : bool, optional
+        Let pass queries that sign it.
+
+    Raises
+    ------
+    HoldsCredentials
+        If it does.
+    ValueError
+        What else is wrong with it.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return
+    host, _, path = rest.partition("/")
+    if "@" in host or (_GRANTS.search(rest) and not signed):
+        raise HoldsCredentials("must not hold credentials: specs are read by many")
+    if scheme not in _BUCKETS:
+        return
+    if not host:
+        raise ValueError(f"names no bucket: write it as {scheme}://BUCKET/PREFIX")
+    if not _BUCKETS[scheme].fullmatch(host) or ".." in host or re.fullmatch(r"[\d.]+", host):
+        raise ValueError(f"names no bucket that there can be: {host!r:.80} is not a name the provider allows")
+    parts = path.strip("/").split("/") if path.strip("/") else []
+    if any(part in ("", ".", "..") for part in parts) or not path.isprintable():
+        raise ValueError("must name an object without '.', '..', '//' or control characters")
+    if len(path.encode()) > _LONGEST:
+        raise ValueError(f"is longer than the {_LONGEST} bytes that names of objects may have")
+
+
+def _reachable(place: str, info: ValidationInfo) -> str:
     """Refuse what would have a pod ask servers of its own network, such as the one that hands out identities."""
-    scheme, separator, rest = place.partition("://")
-    if separator and "@" in rest.partition("/")[0]:
-        raise ValueError("must not hold credentials: specs are read by many")
+    scheme, separator, _ = place.partition("://")
+    check_url(place, signed=info.context is STORED)
     if scheme == "http" and separator and any(is_trusted(place) for is_trusted in _TRUSTING):
         return place
     if separator and scheme not in ("gs", "s3", "az", "https", "file"):
         raise ValueError(f"must be a path, or begin with gs://, s3://, az:// or https:// (got {place!r})")
     return place
 
+
+#: Of a spec that is read back: it may name what specs were once allowed to.
+STORED = object()
 
 #: Tells whether an http:// URL's host is trusted; empty where nobody has said, and so none is.
 _TRUSTING: list[Callable[[str], bool]] = []
@@ -221,10 +282,10 @@ def parse_yaml(
         raise error(str(problem)) from None
 
 
-def validate(model: type[S], data: Any, where: str, error: Callable[[str], UserError]) -> S:
+def validate(model: type[S], data: Any, where: str, error: Callable[[str], UserError], *, context: object = None) -> S:
     """Return *data* as a model; an error is one line naming *where*, each field in error, and what is allowed."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as problems:
         raise error(f"{where}: {_explain(model, problems)}") from None
 
@@ -240,6 +301,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
             message = "unknown name" + _suggestion(model, place)
         elif problem["type"] == "missing":
             message = "is missing"
+        elif isinstance(problem.get("ctx", {}).get("error"), HoldsCredentials):
+            pass  # it would be in logs
         elif "got " not in message and not isinstance(problem["input"], (Mapping, list)):
             message += f" (got {problem['input']!r})"
         line = f"{'.'.join(place)}: {message}" if place else message

@@ -13,9 +13,9 @@ import pytest
 from stilt_dagster.automation.due import next_steps
 from stilt_dagster.automation.run_requests import AUTOMATION_TAG
 from stilt_dagster.automation.scene_sensor import BREAKER, advance_scenes
-from stilt_dagster.kubernetes.pod_sizes import Load
 from stilt_dagster.operations.record import Materialized, read_record
 from stilt_dagster.partitions import ASSETS
+from stilt_dagster.science.costs.sizes import Load
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster_tests.assets.test_runs import QUIET, Bench

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +109,6 @@ def test_a_store_that_cannot_be_written_is_named(project: Project) -> None:
     assert "DAGSTER_HOME" in message
     message = project.error("scene", "list", STILT_STORE="nonsense://bucket")
     assert "nonsense" in message
-
-
-def test_another_machine_is_told_that_hycs_std_does_not_run_on_it(project: Project) -> None:
-    project.cli("scene", "add", project.scene_file())
-    site = project.path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text("import platform; platform.machine = lambda: 'arm64'\n")
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
-    message = project.error("scene", "run", SCENE, PYTHONPATH=path)
-    assert "there is no hycs_std for Linux" in message
-    assert "exe_dir" in message
 
 
 def test_the_dagster_command_line_materializes_a_scene_of_real_meteorology(project: Project, hrrr: Path) -> None:

@@ -14,6 +14,7 @@ import h5netcdf
 import numpy as np
 import pytest
 
+from stilt_dagster.operations.doctor import file_system
 from stilt_dagster.operations.registration.registered import registered_scenes
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.harness.web import WebServer
@@ -275,3 +276,15 @@ def test_a_spec_of_the_version_before_opens_and_registers_as_the_same(project: P
     (project.store / "scenes").joinpath(f"{SCENE}.json").write_text(json.dumps(inline, indent=1, sort_keys=True))
     assert project.status(SCENE)["receptors"] == 150
     assert "already registered" in project.cli("scene", "add", path).stdout
+
+
+def test_doctor_knows_file_systems_of_other_machines(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    lines = (
+        "/dev/vda / ext4 rw 0 0",
+        "server:/home /home/some\\040one nfs4 rw 0 0",
+        "/dev/vdb /home/local xfs rw 0 0",
+    )
+    mounts.write_text("\n".join(lines))
+    found = [file_system(Path(p), mounts) for p in ("/home/some one/instance", "/home/local/x", "/home", "/")]
+    assert found == ["nfs4", "xfs", "ext4", "ext4"]

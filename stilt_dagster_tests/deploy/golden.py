@@ -20,7 +20,7 @@ def terraform_values(environment: str) -> dict[str, Any]:
             "worker": f"{registry}/worker@sha256:{'a' * 64}",
             "web": f"{registry}/web@sha256:{'b' * 64}",
         },
-        "store": {"bucket": f"some-project-stilt-{environment}"},
+        "store": {"url": f"gs://some-project-stilt-{environment}/store"},
         "maxCores": {"dev": 50, "prod": 500}[environment],
         "database": {
             "host": "10.20.0.3",
@@ -28,8 +28,8 @@ def terraform_values(environment: str) -> dict[str, Any]:
             "name": "dagster",
             "user": "dagster",
             "ca": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
-            "secret": f"projects/some-project/secrets/stilt-{environment}-database/versions/1",
         },
+        "gke": {"databaseSecret": f"projects/some-project/secrets/stilt-{environment}-database/versions/1"},
         "network": {"apiServer": ["10.10.0.2/32"]},
     }
 

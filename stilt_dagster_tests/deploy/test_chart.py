@@ -120,7 +120,8 @@ def test_rights_are_in_one_namespace_and_few() -> None:
 
 
 def test_nothing_is_public() -> None:
-    for objects in (manifests("prod"), manifests("prod", ingress={"enabled": True, "host": "a.org", "address": "ip"})):
+    ingress = {"enabled": True, "host": "a.org", "address": "ip"}
+    for objects in (manifests("prod"), manifests("prod", gke={"ingress": ingress})):
         assert {o["spec"]["type"] for o in objects if o["kind"] == "Service"} == {"ClusterIP"}
         ingresses = [o for o in objects if o["kind"] == "Ingress"]
         guards = [o for o in objects if o["kind"] == "BackendConfig" and o["spec"]["iap"]["enabled"] is True]
@@ -166,15 +167,28 @@ def test_domains_are_files_of_the_code_server() -> None:
     [
         ({"images": {"web": "registry/web:latest"}}, "images/web"),
         ({"images": {"web": ""}}, "images/web"),
-        ({"store": {"bucket": "gs://bucket"}}, "store/bucket"),
-        ({"database": {"host": "db.example.org"}}, "database/host"),
+        ({"store": {"url": "bucket/store"}}, "store/url"),
+        ({"store": {"url": "s3://bucket"}}, "store/url"),
+        ({"store": {"claim": "store"}}, "store: set url, a bucket and a prefix such as s3://bucket/store, or claim"),
+        ({"store": {"url": ""}}, "store: set url"),
+        ({"store": {"bucket": "ours"}}, "store.bucket and store.prefix are one now: store.url, here gs://ours/store"),
+        ({"database": {"host": "db.example.org"}}, "set database.cidr to where its addresses are"),
+        ({"database": {"host": ""}}, "database: set host, or inCluster.enabled"),
+        (
+            {"database": {"inCluster": {"enabled": True, "image": "postgres"}}},
+            "database: set host, or inCluster.enabled",
+        ),
+        ({"database": {"host": "", "inCluster": {"enabled": True}}}, "database/inCluster/image"),
         ({"database": {"password": "x"}}, "password"),
-        ({"database": {"secret": "projects/p/secrets/s/versions/latest"}}, "database/secret"),
+        ({"database": {"secret": "projects/p/secrets/s/versions/1"}}, "database.secret is gke.databaseSecret now"),
+        ({"gke": {"databaseSecret": "projects/p/secrets/s/versions/latest"}}, "gke/databaseSecret"),
         ({"settings": {"DAGSTER_POSTGRES_PASSWORD": "x"}}, "invalid propertyName 'DAGSTER_POSTGRES_PASSWORD'"),
         ({"maxCores": 0}, "maxCores"),
         ({"replicas": 3}, "replicas"),
         ({"domains": {"../up": {}}}, "invalid propertyName '../up'"),
-        ({"ingress": {"enabled": True}}, "ingress"),
+        ({"ingress": {"enabled": True}}, "ingress is gke.ingress now"),
+        ({"gke": {"ingress": {"enabled": True}}}, "gke/ingress"),
+        ({"accounts": {"cluster-admin": {}}}, "accounts"),
         ({"network": {"apiServer": []}}, "network/apiServer"),
     ],
 )
@@ -214,7 +228,7 @@ def install(plane: ControlPlane, tmp_path: Path) -> Callable[..., str]:
 
     def run(environment: str, *options: str, **changes: Any) -> str:
         values = tmp_path / "values.yaml"
-        given = deep_merge(terraform_values(environment), {"database": {"secret": ""}})
+        given = deep_merge(terraform_values(environment), {"gke": {"databaseSecret": ""}})
         values.write_text(yaml.safe_dump(deep_merge(given, changes)))
         command = ("upgrade", "stilt", CHART, "--install", "--namespace", NAMESPACE, "--values")
         done = helm(*command, values_file(environment), "--values", values, *options, kubeconfig=plane.kubeconfig)

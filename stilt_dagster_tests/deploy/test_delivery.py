@@ -114,7 +114,7 @@ def test_a_commit_is_deployed_and_taken_back(tmp_path: Path) -> None:
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
     values = {k: v for k, v in terraform_values("dev").items() if k != "images"}
-    (fakes / "helm_values.json").write_text(json.dumps(deep_merge(values, {"database": {"secret": ""}})))
+    (fakes / "helm_values.json").write_text(json.dumps(deep_merge(values, {"gke": {"databaseSecret": ""}})))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     (fakes / "commit").write_text(commit)
     path = os.pathsep.join([str(fakes), str(tools), os.environ["PATH"]])

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from stilt_dagster.kubernetes.pod_sizes import Load, size_of
+from stilt_dagster.science.costs.sizes import Load, size_of
 from stilt_dagster_tests.conftest import ROOT
 from stilt_dagster_tests.deploy.golden import ENVIRONMENTS, terraform_values
 from stilt_dagster_tests.harness import checkov

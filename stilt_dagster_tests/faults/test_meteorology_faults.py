@@ -177,7 +177,7 @@ def test_settings_that_cannot_be_are_refused_at_registration(
         ({"source": "hrrr"}, "20230715_06-11_hrrr of source hrrr is missing"),
         ({"source": "gfs0p25"}, "20230715_gfs0p25 of source gfs0p25 is missing"),
         ({"source": "auto"}, "no source has meteorology of"),
-        ({"source": "hrrr.forecast"}, "exe_dir"),
+        ({"source": "hrrr.forecast"}, "STILT_EXE_DIR"),
         ({"directory": "{met}", "pattern": "wrf_%Y%m%d"}, "matches 'wrf_%Y%m%d'"),
         ({"directory": "{met}/none", "pattern": "wrf_%Y%m%d"}, "does not exist"),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hmac
+import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import urllib.request
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stilt_dagster_tests.harness.environments import installing
+from stilt_dagster_tests.harness.pki import Authority
 from stilt_dagster_tests.harness.processes import Process, Unavailable, free_ports, wait_for
 
 _AZURITE = "azurite@3.35.0"
@@ -42,18 +45,27 @@ def _program() -> Path:
 
 
 class AzureServer:
-    """Azurite, with the account that every emulator of Azure's storage has."""
+    """Azurite, with the account that every emulator of Azure's storage has.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    authority : Authority, optional
+        Who signs its certificate: it then speaks https://, and takes tokens as well as the account's key.
+    """
+
+    def __init__(self, authority: Authority | None = None) -> None:
         [port] = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http{'s' if authority else ''}://127.0.0.1:{port}"
         self._port = port
+        self._trusted = ssl.create_default_context(cafile=authority.directory / "ca.crt") if authority else None
+        cert, key = authority.issue("azurite", "server") if authority else ("", "")
+        self._secure = ("--oauth", "basic", "--cert", str(cert), "--key", str(key)) if authority else ()
 
     def __enter__(self) -> AzureServer:
         self._directory = tempfile.TemporaryDirectory(prefix="azure-")
         options = ("--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", self._directory.name)
         quiet = ("--silent", "--skipApiVersionCheck", "--disableTelemetry")
-        self._process = Process([str(_program()), *options, *quiet], Path(self._directory.name) / "log")
+        self._process = Process([str(_program()), *options, *quiet, *self._secure], Path(self._directory.name) / "log")
         wait_for("Azurite", self._answers, 60)
         return self
 
@@ -69,7 +81,13 @@ class AzureServer:
         signature = base64.b64encode(hmac.digest(base64.b64decode(_KEY), text.encode(), "sha256")).decode()
         headers["Authorization"] = f"SharedKey {_ACCOUNT}:{signature}"
         url = f"{self.url}/{_ACCOUNT}/{name}?restype=container"
-        urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="PUT"), timeout=30).close()
+        request = urllib.request.Request(url, headers=headers, method="PUT")
+        urllib.request.urlopen(request, timeout=30, context=self._trusted).close()
+
+    @property
+    def account(self) -> dict[str, str]:
+        """What a process needs to find its account, without a key."""
+        return {"AZURE_STORAGE_ENDPOINT": f"{self.url}/{_ACCOUNT}", "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT}
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
@@ -80,6 +98,8 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Have this process's clients of Azure talk to an emulator."""
     from stilt_dagster.resources.remote import buckets
 
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
     monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", url)
     buckets._client.cache_clear()

@@ -17,7 +17,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-#: Gives the object of a kind (``Secret``, ``ConfigMap``), namespace and name, or None.
+#: Gives the object of a kind (``Secret``, ``ConfigMap``, a volume or a claim of one), namespace and name, or None.
 Reader = Callable[[str, str, str], dict[str, Any] | None]
 
 
@@ -72,7 +72,8 @@ class Resolver:
         if len(self._pod["spec"]["containers"]) > 1 or self._pod["spec"].get("initContainers"):
             raise NotYet("CreateContainerError", "a process node runs pods of one container")
         mounts = self._mounts()
-        env = {k: _localise(v, mounts) for k, v in self._env().items()}
+        # What an image brings is of this machine already.
+        env = {k: v if self._base.get(k) == v else _localise(v, mounts) for k, v in self._env().items()}
         words = [*(self._container.get("command") or []), *(self._container.get("args") or [])]
         cwd = self._directory / "work"
         cwd.mkdir(parents=True, exist_ok=True)
@@ -141,6 +142,8 @@ class Resolver:
         place: Path = self._directory / "volumes" / volume["name"]
         if host := volume.get("hostPath"):
             return Path(host["path"])
+        if claim := volume.get("persistentVolumeClaim"):
+            return self._claimed(claim["claimName"])
         place.mkdir(parents=True, exist_ok=True)
         if "emptyDir" in volume:
             return place
@@ -158,6 +161,14 @@ class Resolver:
                 return place
         kind = next(key for key in volume if key != "name")
         raise NotYet("ContainerCreating", f"a process node has no volumes of kind {kind}")
+
+    def _claimed(self, name: str) -> Path:
+        """Return the directory a claim is bound to."""
+        claim = self._read("PersistentVolumeClaim", self._namespace, name)
+        bound = claim and self._read("PersistentVolume", "", claim["spec"].get("volumeName") or "")
+        if not bound or "hostPath" not in bound["spec"]:
+            raise NotYet("ContainerCreating", f"claim {name} is bound to no directory of this machine")
+        return Path(bound["spec"]["hostPath"]["path"])
 
     def _data(
         self, kind: str, name: str, optional: bool, reason: str = "CreateContainerConfigError"

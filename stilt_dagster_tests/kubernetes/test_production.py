@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stilt_dagster.kubernetes.pod_sizes import Load, size_of
+from stilt_dagster.kubernetes.pod_sizes import resources
 from stilt_dagster.partitions import ASSETS, runs_of
+from stilt_dagster.science.costs.sizes import Load, size_of
 from stilt_dagster_tests.harness.processes import wait_for
-from stilt_dagster_tests.harness.production import NAMESPACE, Production, Refused
+from stilt_dagster_tests.harness.production import NAMESPACE, Production
+from stilt_dagster_tests.harness.webserver import Refused
 from stilt_dagster_tests.kubernetes.conftest import LONG, arrays, equal
 
 pytestmark = pytest.mark.cluster
@@ -69,7 +71,7 @@ def test_assets_selected_together_get_a_pod_each(
         job = production.job_of(run["runId"])
         pod = job.spec.template.spec
         (container,) = pod.containers
-        expected = size_of(asset, load).resources()["requests"]
+        expected = resources(size_of(asset, load))["requests"]
         assert container.resources.requests["cpu"] in (expected["cpu"], "1")
         limits.add(container.resources.limits["memory"])
         spot = pod.node_selector.get("cloud.google.com/gke-spot") == "true"

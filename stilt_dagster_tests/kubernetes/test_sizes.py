@@ -6,20 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stilt_dagster.kubernetes.pod_sizes import (
+from stilt_dagster.kubernetes.pod_sizes import OVERRIDES, overridden, parse_quantity, resources
+from stilt_dagster.partitions import ASSETS, runs_of
+from stilt_dagster.science.costs.sizes import (
     MAX_CORES,
     MIB,
-    OVERRIDES,
     TARGET_SECONDS,
     Load,
     Size,
     cores_for,
-    overridden,
-    parse_quantity,
-    pods_for,
+    runs_for,
     size_of,
 )
-from stilt_dagster.partitions import ASSETS, runs_of
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import RUN_TAGS
@@ -37,16 +35,16 @@ def load(receptors: int, numpar: int = 1000, hours: int = 24) -> Load:
 
 
 def test_a_small_scene_is_one_pod_and_a_large_one_spreads() -> None:
-    assert pods_for(load(100)) == 1
-    assert pods_for(load(10_000)) > 1
-    assert pods_for(load(100_000)) == len(SHARDS)
+    assert runs_for(load(100)) == 1
+    assert runs_for(load(10_000)) > 1
+    assert runs_for(load(100_000)) == len(SHARDS)
     assert size_of("trajectories", load(100_000), 1 / 16).cpu == MAX_CORES
     assert size_of("trajectories", load(1, 10)).cpu == 1
 
 
 @given(loads)
 def test_pods_take_about_as_long_as_they_should_until_the_cap(scene: Load) -> None:
-    pods = pods_for(scene)
+    pods = runs_for(scene)
     assert len(SHARDS) % pods == 0
     cores = cores_for(scene.cpu_seconds / pods)
     seconds = scene.cpu_seconds / pods / cores
@@ -64,8 +62,8 @@ def test_sizes_are_possible_and_grow_with_each_attempt(scene: Load, asset: str, 
     assert size.memory >= 512 * MIB
     assert size.disk >= 512 * MIB
     assert again.memory == pytest.approx(size.memory * 1.5, rel=1e-6)
-    resources = size.resources()
-    requests, limits = resources["requests"], resources["limits"]
+    container = resources(size)
+    requests, limits = container["requests"], container["limits"]
     assert limits["cpu"] == f"{1000 * size.cpu:g}m", "the pool counts its cores by the limit"
     assert int(requests["cpu"][:-1]) * MACHINE // int(limits["cpu"][:-1]) < LENT, "on a machine of as many cores"
     assert {k: v for k, v in requests.items() if k != "cpu"} == {k: v for k, v in limits.items() if k != "cpu"}

@@ -372,7 +372,8 @@ def test_the_status_of_large_parts_reads_their_ends(parts: folders.Folder, proxy
     import numpy as np
 
     from stilt_dagster.science.outcomes import Outcome
-    from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, to_table
+    from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter
+    from stilt_dagster.science.transport.particle_tables import to_table
     from stilt_dagster.science.transport.particles import Particles
 
     path = tmp_path / "part.parquet"

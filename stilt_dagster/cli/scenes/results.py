@@ -49,10 +49,11 @@ def log(
     with user_errors():
         from stilt_dagster.operations.log import outcome_of, prepare_run
         from stilt_dagster.science.transport.hysplit import Hysplit
+        from stilt_dagster.settings import engine_directory
 
         opened = open_scene(open_store(), scene)
         if prepare is not None:
-            prepare_run(opened, receptor, Hysplit(), prepare)
+            prepare_run(opened, receptor, Hysplit(engine_directory()), prepare)
             typer.echo(f"cd {prepare} && ./hycs_std")
             return
         outcome = outcome_of(opened, receptor)

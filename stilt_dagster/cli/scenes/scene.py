@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Register scenes, run them, and see how far they are.")
 
-Shards = Annotated[str, typer.Option(metavar="00-15", help="Shards of trajectories and footprints: one, or a range.")]
+Shards = Annotated[
+    str, typer.Option(metavar="00-15", help="Shards of trajectories and footprints: one, a range, or several of these.")
+]
 Workers = Annotated[int, typer.Option(min=0, help="Simulations at a time; by default one a core.")]
 
 
@@ -198,10 +200,9 @@ def run(
 
 
 def _definitions(workers: int) -> Any:
-    from stilt_dagster.definitions import build_defs, defs
-    from stilt_dagster.resources.configurable import TransportEngine
+    from stilt_dagster.definitions import build_defs, defs, transport_engine
 
-    return build_defs({"transport_engine": TransportEngine(workers=workers)}) if workers else defs
+    return build_defs({"transport_engine": transport_engine(workers)}) if workers else defs
 
 
 def _selection(rerun: str, assets: str, shards: str) -> Selection:
@@ -210,14 +211,29 @@ def _selection(rerun: str, assets: str, shards: str) -> Selection:
 
     if rerun not in ("missing", "all"):
         raise UserError(f"--rerun must be missing or all (got {rerun!r})")
-    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or tuple(ASSETS)
-    if unknown := [name for name in chosen if name not in ASSETS]:
-        raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(ASSETS)}")
-    return Selection(chosen, parse_shards(shards), rerun == "all")
+    chosen = parse_assets(assets, tuple(ASSETS)) or tuple(ASSETS)
+    wanted = parse_shards(shards)
+    if int(wanted[-1]) - int(wanted[0]) >= len(wanted):
+        raise UserError(f"--shards must be one range: a run covers no other (got {shards!r})")
+    return Selection(chosen, wanted, rerun == "all")
+
+
+def parse_assets(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assets a text names, with commas between them.
+
+    Raises
+    ------
+    UserError
+        If one is not known.
+    """
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in chosen if name not in known]:
+        raise UserError(f"--assets: unknown asset {unknown[0]!r}; known are {', '.join(known)}")
+    return chosen
 
 
 def parse_shards(text: str) -> tuple[str, ...]:
-    """Return the shards a text names: ``03``, or ``00-03``.
+    """Return the shards a text names: ``03``, ``00-03``, or several of these with commas between them.
 
     Raises
     ------
@@ -226,48 +242,17 @@ def parse_shards(text: str) -> tuple[str, ...]:
     """
     from stilt_dagster.science.scenes.receptors import SHARDS
 
-    first, _, last = text.partition("-")
-    last = last or first
-    if first not in SHARDS or last not in SHARDS or first > last:
-        raise UserError(f"--shards must be one of {SHARDS[0]} to {SHARDS[-1]}, or a range such as 00-03 (got {text!r})")
-    return SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1]
-
-
-@app.command("work")
-def work(scene: SceneId, shards: Shards = "00-15", workers: Workers = 0, as_json: AsJson = False) -> None:
-    """Simulate and grid some shards, recording nothing in Dagster: for array jobs. Exit code 0: all receptors done."""
-    import signal
-
-    with user_errors():
-        from stilt_dagster.operations.work import work_shards
-        from stilt_dagster.resources.configurable import available_cores
-        from stilt_dagster.science.transport.hysplit import Hysplit
-
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGTERM, stop)
-        quarters: dict[str, int] = {}
-
-        def report(step: str, done: int, total: int) -> None:
-            if total and (quarter := 4 * done // total) > quarters.get(step, 0):
-                quarters[step] = quarter
-                to_stderr(f"{step}: {done} of {counted(total, 'receptor')}")
-
-        made = work_shards(
-            open_scene(open_store(), scene),
-            parse_shards(shards),
-            lambda runs: Hysplit(scratch=runs),
-            workers or available_cores(),
-            (lambda *_: None) if as_json else report,
-        )
-        counts = {status: made.outcomes[status] for status in ("ok", "empty", "failed")}
-        if as_json:
-            typer.echo(json.dumps({"scene": scene, "shards": list(parse_shards(shards)), **counts}))
-        else:
-            typer.echo(f"{scene} {shards}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
-    if made.outcomes["failed"]:
-        raise typer.Exit(FAILED)
+    named: set[str] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if first not in SHARDS or last not in SHARDS or first > last:
+            raise UserError(
+                f"--shards must be one of {SHARDS[0]} to {SHARDS[-1]}, a range such as 00-03, or several of these with "
+                f"commas between them (got {text!r:.80})"
+            )
+        named.update(SHARDS[SHARDS.index(first) : SHARDS.index(last) + 1])
+    return tuple(shard for shard in SHARDS if shard in named)
 
 
 @app.command("delete")

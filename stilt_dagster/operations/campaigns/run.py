@@ -15,6 +15,7 @@ from stilt_dagster.operations.run import run_scene
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.science.pystilt import WHEEL_BUILD
 
 
 def due_scenes(progress: Progress, *, failed: bool) -> list[str]:
@@ -44,7 +45,7 @@ def run_campaign(
     store: Store,
     campaign: Campaign,
     scenes: Sequence[str],
-    engine: str,
+    engine_here: str | None,
     definitions: Callable[[], dg.Definitions],
     report: Callable[[str], None] = lambda line: None,
 ) -> CampaignRun:
@@ -60,8 +61,8 @@ def run_campaign(
         The campaign; its runs carry its name.
     scenes : sequence of str
         Which of its scenes.
-    engine : str
-        Version of the transport engine.
+    engine_here : str, optional
+        Version of this machine's transport engine; None if it has none.
     definitions : callable
         Gives the code location, which is loaded only if there is something to run.
     report : callable
@@ -81,7 +82,7 @@ def run_campaign(
         for number, name in enumerate(scenes, 1):
             report(f"{name}: scene {number} of {len(scenes)}")
             try:
-                scene = StoredScene.load(store, name, engine)
+                scene = StoredScene.load(store, name, engine_here)
                 run_scene(instance, scene, definitions, report=report, tags={CAMPAIGN_TAG: campaign.name})
             except UserError as error:
                 result.failed[name] = str(error)
@@ -90,5 +91,5 @@ def run_campaign(
                 result.done.append(name)
     finally:
         if scenes:
-            record_progress(instance, campaign_progress(instance, store, campaign, engine))
+            record_progress(instance, campaign_progress(instance, store, campaign, engine_here or WHEEL_BUILD))
     return result

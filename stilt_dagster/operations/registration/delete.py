@@ -103,6 +103,7 @@ def _remove_files(store: Store, scene: str) -> int:
             if folder.has(name):
                 folder.remove(name)
                 count += 1
+    store.folder("logs", scene).remove_all()  # of array jobs; they are no products
     return count
 
 

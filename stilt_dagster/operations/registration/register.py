@@ -6,16 +6,13 @@ import json
 
 import dagster as dg
 
-from stilt_dagster.kubernetes.pod_sizes import Load
 from stilt_dagster.kubernetes.run_coverage import COST_TAG, PRODUCT_TAG
 from stilt_dagster.operations.plan import concurrency_of, plan_scene, require_scene_within
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.costs.plan import Plan
+from stilt_dagster.science.costs.sizes import Load
 from stilt_dagster.science.errors import SceneError
 from stilt_dagster.science.scenes.spec import Scene
-
-#: Bytes of an hour of an archive's files, whole: GFS's at a quarter of a degree.
-_WHOLE_HOUR = 900 << 20
 
 
 def register_scene(
@@ -89,14 +86,6 @@ def registered_by_source(instance: dg.DagsterInstance, scene: str) -> float:
     return 0.0
 
 
-def _aggregate_bytes(scene: Scene) -> int:
-    """Return how large a scene's meteorology may become, bytes."""
-    settings = scene.meteorology
-    # Whole files hold the hours at both ends, and a day file more than those.
-    whole = (abs(scene.transport.n_hours) + 24) * _WHOLE_HOUR
-    return max(1, len(settings.sources)) * (settings.budget if settings.crop else whole)
-
-
 def _found_by(scene: Scene, plan: Plan) -> dict[str, str]:
     """Return the run tags by which people find a scene's runs: its retrieval's product, and its planned cost."""
     retrieval, cost = scene.receptors.retrieval, plan.planned.cost
@@ -106,18 +95,7 @@ def _found_by(scene: Scene, plan: Plan) -> dict[str, str]:
 
 def registration(scene: Scene, source: str, plan: Plan) -> dg.AssetObservation:
     """Return the event that records a registration, with what whoever launches or counts runs wants to know."""
-    layers = 1 if scene.footprint.time_integrate else abs(scene.transport.n_hours)
-    cost = plan.planned.cost
-    load = Load(
-        receptors=len(scene.receptor_list),
-        numpar=scene.transport.at_most.released,
-        hours=abs(scene.transport.n_hours),
-        cpu_seconds=round(scene.predicted_cpu, 1),
-        cells=layers * scene.footprint.grid.ny * scene.footprint.grid.nx,
-        meteorology=_aggregate_bytes(scene),
-        background=scene.background is not None,
-        transport_error=scene.transport_error is not None,
-    )
+    cost, load = plan.planned.cost, Load.of(scene)
     return dg.AssetObservation(
         asset_key="receptors",
         partition=scene.id,

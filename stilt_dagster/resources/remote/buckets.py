@@ -6,7 +6,6 @@ and takes no checksum of what is written (docs/explanation/decisions.md, 12).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -16,9 +15,11 @@ from obstore import exceptions as refusals
 from obstore.store import AzureStore, MemoryStore, S3Store
 
 from stilt_dagster.resources.object_folders import ObjectChanged, Objects, ObjectState
+from stilt_dagster.resources.remote.refusals import explained, first_line, no_bucket
 from stilt_dagster.resources.remote.retries import Again, persist
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
-from stilt_dagster.settings import names_s3_place
+from stilt_dagster.science.validation import HoldsCredentials, check_url
+from stilt_dagster.settings import names_s3_place, speaks_plain_http
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -34,12 +35,8 @@ _ONE_REQUEST = 64 << 20
 #: Bytes of a piece, and how many are under way.
 _PIECE, _PIECES = 16 << 20, 4
 
-#: http:// is what MinIO and emulators speak; the endpoint is the operator's. Trying again is ours alone: credentials
-#: that are not there would be asked of the machine's metadata for as long as everything else.
-_CLIENT: dict[str, Any] = {
-    "client_options": {"allow_http": True, "connect_timeout": "10s", "read_timeout": "60s", "timeout": "600s"},
-    "retry_config": {"max_retries": 0},
-}
+#: Seconds to connect, for a byte, and for an answer.
+_PATIENCE = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "600s"}
 
 
 def objects_at(url: str, *, anonymous: bool = False) -> Objects:
@@ -57,6 +54,7 @@ def objects_at(url: str, *, anonymous: bool = False) -> Objects:
     StoreError
         If it names no bucket, or what the environment says of its kind cannot be used.
     """
+    _check(url)
     scheme, _, rest = url.partition("://")
     bucket, _, prefix = rest.strip("/").partition("/")
     if scheme not in BUCKETS or not bucket:
@@ -68,21 +66,46 @@ def objects_at(url: str, *, anonymous: bool = False) -> Objects:
     return BucketObjects(scheme, bucket, prefix, anonymous=anonymous)
 
 
+def object_at(url: str, *, anonymous: bool = False) -> tuple[Objects, str]:
+    """Return the objects of the prefix that an object's URL is below, and its name there; see :func:`objects_at`."""
+    _check(url)
+    directory, _, name = url.rpartition("/")
+    return objects_at(directory, anonymous=anonymous), name
+
+
+def _check(url: str) -> None:
+    """Refuse a URL that names what no provider has, before anything is asked."""
+    try:
+        check_url(url)
+    except HoldsCredentials as error:
+        raise StoreError(f"a URL {error}") from None
+    except ValueError as error:
+        raise StoreError(f"{url!r} {error}") from None
+
+
 @cache
 def _client(scheme: str, bucket: str, anonymous: bool) -> S3Store | AzureStore | MemoryStore:
     """Return this process's client of a bucket, set up by its environment."""
     if scheme == "memory":
         return MemoryStore()
+    # obstore follows redirects: with https:// alone they lead to no machine's metadata, and nowhere unencrypted.
+    # Trying again is ours: credentials that are not there would be asked for as long as everything else.
+    how: dict[str, Any] = {
+        "client_options": {**_PATIENCE, "allow_http": speaks_plain_http(scheme)},
+        "retry_config": {"max_retries": 0},
+    }
     try:
         if scheme == "az":
-            return AzureStore(bucket, **_CLIENT)
-        more: dict[str, Any] = {"skip_signature": True} if anonymous else {}
+            return AzureStore(bucket, **how)
+        if anonymous:
+            how["skip_signature"] = True
         if not names_s3_place():
-            more["region"] = _region(bucket)
-        return S3Store(bucket, **more, **_CLIENT)
+            how["region"] = _region(bucket)
+        # A request an object says of each whether it may be deleted.
+        return S3Store(bucket, disable_bulk_delete=True, **how)
     except refusals.BaseError as error:
         raise StoreError(
-            f"{scheme}://{bucket} cannot be used: {_first_line(error)}; set the provider's variables (AWS_*, AZURE_*)"
+            f"{scheme}://{bucket} cannot be used: {first_line(error)}; set the provider's variables (AWS_*, AZURE_*)"
         ) from error
 
 
@@ -90,7 +113,7 @@ def _region(bucket: str) -> str:
     """Return where a bucket of AWS is, which it tells anyone; requests elsewhere are refused."""
     import requests
 
-    if bucket.startswith("noaa-") or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+    if bucket.startswith("noaa-"):
         return "us-east-1"
     try:
         answer = requests.head(f"https://s3.amazonaws.com/{bucket}", timeout=(10, 10), allow_redirects=False)
@@ -114,6 +137,7 @@ class BucketObjects:
 
     def __init__(self, scheme: str, bucket: str, prefix: str, *, anonymous: bool = False) -> None:
         self.url = f"{scheme}://{bucket}/{prefix}".rstrip("/")
+        _check(self.url)
         self._bucket = f"{scheme}://{bucket}"
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = _client(scheme, bucket, anonymous)
@@ -162,10 +186,14 @@ class BucketObjects:
         ObjectChanged
             If it is in that state no more.
         """
+        changed = f"{self._url(name)} was replaced while it was read: run it again"
 
         def fetch() -> bytes:
             options: GetOptions = {"range": (start, stop), "if_match": f'"{state.version}"'}
-            data = obstore.get(self._client, self._prefix + name, options=options).bytes().to_bytes()
+            answer = obstore.get(self._client, self._prefix + name, options=options)
+            if _state_of(answer.meta) != state:
+                raise ObjectChanged(changed)  # not every server heeds if_match
+            data = answer.bytes().to_bytes()
             if len(data) != stop - start:
                 raise Again(f"{len(data)} bytes of {stop - start} arrived")
             return data
@@ -173,7 +201,7 @@ class BucketObjects:
         try:
             return self._ask("read", self._url(name), fetch)
         except (FileNotFoundError, refusals.PreconditionError) as error:
-            raise ObjectChanged(f"{self._url(name)} was replaced while it was read: run it again") from error
+            raise ObjectChanged(changed) from error
 
     def write(self, name: str, file: BinaryIO, size: int, state: ObjectState | None) -> ObjectState:
         """Write an object over the state that is known of it.
@@ -196,7 +224,7 @@ class BucketObjects:
             try:
                 return self._ask("write", url, send_large)
             except FileNotFoundError as error:
-                raise self._no_bucket("write", url) from error
+                raise no_bucket("write", url, self._bucket) from error
         file.seek(0)
         data = file.read()
         for _ in range(2):
@@ -232,12 +260,6 @@ class BucketObjects:
             self._ask("list", self.url, lambda: next(iter(obstore.list(self._client, self._prefix or None)), ()))
             _KNOWN.add(self._bucket)
 
-    def _no_bucket(self, action: str, url: str) -> StoreError:
-        return StoreError(
-            f"cannot {action} {url}: there is no bucket {self._bucket}: create it, or correct STILT_STORE, STILT_MET "
-            "or the scene"
-        )
-
     def _ask(self, action: str, url: str, request: Callable[[], T]) -> T:
         """Make a request until it is answered; turn refusals into one line, without anything the store sent.
 
@@ -254,41 +276,21 @@ class BucketObjects:
             except (refusals.AlreadyExistsError, refusals.PreconditionError):
                 raise
             except refusals.BaseError as error:
-                raise self._explained(action, url, str(error)) from error
+                # What a server answered may name what was signed, tokens included: it is no cause that Dagster shows.
+                raise explained(action, url, self._bucket, str(error)) from None
+            except BaseException as error:
+                if type(error).__name__ != "PanicException":
+                    raise
+                raise StoreError(
+                    f"{doing}: the settings of its client cannot be used: see that no AWS_* or AZURE_* variable holds "
+                    "blanks or line ends"
+                ) from None
 
         return persist(doing, attempt)
-
-    def _explained(self, action: str, url: str, text: str) -> Exception:
-        doing = f"cannot {action} {url}"
-        found = re.search(r"status code: (\d{3})", text)
-        status = int(found[1]) if found else 0
-        if _NO_CREDENTIALS.search(text):
-            return StoreError(
-                f"{doing}: no credentials: set the provider's variables (AWS_*, AZURE_*), or run where a role is bound"
-            )
-        if status in (401, 403):
-            return StoreError(
-                f"{doing}: permission denied: give what runs this access to {self._bucket}, and its credentials"
-            )
-        if status == 404 and action == "list":
-            return self._no_bucket(action, url)
-        if status == 416:
-            return FileNotFoundError(url)  # what was there was longer
-        if 400 <= status < 500 and status not in (408, 429):
-            return StoreError(f"{doing}: the request is refused ({status}): check its name, region and endpoint")
-        if "redirect" in text and "LOCATION" in text:
-            return StoreError(f"{doing}: the bucket is in another region: set AWS_REGION")
-        return Again(str(status) if status else _first_line(text).rpartition(": ")[2])
 
 
 #: Buckets known to exist.
 _KNOWN: set[str] = set()
-
-#: What obstore says where it finds no credentials: a key that is missing, or one of the places it asks for a token.
-_NO_CREDENTIALS = re.compile(
-    r"Missing\w*Key|MissingAccount|token request|/latest/api/token|/security-credentials|AssumeRoleWithWebIdentity"
-    r"|/metadata/identity|/oauth2/"
-)
 
 
 def _name(path: str) -> str:
@@ -302,7 +304,3 @@ def _version(tag: str | None) -> str:
 
 def _state_of(known: Any) -> ObjectState:
     return ObjectState(known["size"], _version(known["e_tag"]))
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0][:200]

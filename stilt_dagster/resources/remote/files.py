@@ -146,10 +146,9 @@ def open_remote(url: str, *, anonymous: bool = False) -> RemoteFile | None:
         page = WebFile(url)
         state = page.stat()
         return None if state is None else RemoteFile(url, state, partial(page.read, state), shared_cache())
-    from stilt_dagster.resources.remote.buckets import objects_at
+    from stilt_dagster.resources.remote.buckets import object_at
 
-    directory, _, name = url.rpartition("/")
-    objects = objects_at(directory, anonymous=anonymous)
+    objects, name = object_at(url, anonymous=anonymous)
     state = objects.stat(name)
     return None if state is None else RemoteFile(url, state, partial(objects.read, name, state), shared_cache())
 
@@ -211,10 +210,9 @@ def _fetcher(url: str) -> Callable[[ObjectState, int, int], bytes]:
 
         page = WebFile(url)
         return lambda state, start, stop: page.read(state, start, stop)
-    from stilt_dagster.resources.remote.buckets import objects_at
+    from stilt_dagster.resources.remote.buckets import object_at
 
-    directory, _, name = url.rpartition("/")
-    objects = objects_at(directory)
+    objects, name = object_at(url)
     return lambda state, start, stop: objects.read(name, state, start, stop)
 
 

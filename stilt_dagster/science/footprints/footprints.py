@@ -20,7 +20,8 @@ from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_cur
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.effort import EffortMeter
-from stilt_dagster.science.transport.particle_files import ParticleFile, positions
+from stilt_dagster.science.transport.particle_files import ParticleFile
+from stilt_dagster.science.transport.particle_tables import positions
 from stilt_dagster.science.transport.trajectories import part_summary as simulations_of
 from stilt_dagster.science.transport.trajectories import read_part as read_trajectories
 from stilt_dagster.science.transport.trajectories import removing_damaged
@@ -191,6 +192,14 @@ def _summary(part: FootprintFile) -> PartSummary:
     return PartSummary.of(part.key, part.outcomes, part.size, part.entries, part.particles, part.effort)
 
 
+def without_trajectories(batch: Batch) -> IncompleteError:
+    """Return the error for a batch whose trajectories are missing or were made with other inputs."""
+    return IncompleteError(
+        f"trajectories of shard {batch.shard} are missing or were made with other inputs "
+        f"({batch.name}.parquet): materialize trajectories first"
+    )
+
+
 def grid_shards(
     shards: Mapping[str, Sequence[Batch]],
     scene: Scene,
@@ -234,23 +243,17 @@ def grid_shards(
     grid = scene.footprint.grid
     report = Report(influence=np.zeros((grid.ny, grid.nx)))
 
-    def missing(batch: Batch) -> IncompleteError:
-        return IncompleteError(
-            f"trajectories of shard {batch.shard} are missing or were made with other inputs "
-            f"({batch.name}.parquet): materialize trajectories first"
-        )
-
     def find(batch: Batch) -> FootprintFile | ParticleFile:
         particles = simulations_of(trajectories_of(batch.shard), batch)
         if particles is None:
-            raise missing(batch)
+            raise without_trajectories(batch)
         if not rerun and is_current(part_summary(folder_of(batch.shard), batch, scene), particles):
             found = read_part(folder_of(batch.shard), batch, scene, whole=True)
             if found is not None:
                 return found
         file = read_trajectories(trajectories_of(batch.shard), batch, whole=True)
         if file is None:
-            raise missing(batch)
+            raise without_trajectories(batch)
         return file
 
     def begin(batch: Batch, found: FootprintFile | ParticleFile) -> tuple[_FootprintPart | None, int]:

@@ -206,7 +206,7 @@ def _refuse_forecasts(steps: Steps) -> None:
                 raise EngineError(
                     f"{header.file.name} is a forecast ({step.forecast} h, for {step.time:%Y-%m-%d %H:%M} UTC), which "
                     "an unregistered hycs_std refuses: wait for the analysis, or register with NOAA ARL and set "
-                    "exe_dir of the transport engine to that build"
+                    "STILT_EXE_DIR to the directory of that build"
                 )
 
 

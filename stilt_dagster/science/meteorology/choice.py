@@ -168,7 +168,7 @@ def require_engine(sources: Iterable[Source], *, forecasts: bool) -> None:
         if source.is_forecast and not forecasts:
             raise EngineError(
                 f"source {source.name} has forecasts, which an unregistered hycs_std refuses: name one of analyses "
-                "(source: auto chooses it), or register with NOAA ARL and set exe_dir of the transport engine to that "
+                "(source: auto chooses it), or register with NOAA ARL and set STILT_EXE_DIR to the directory of that "
                 "build"
             )
 

@@ -31,7 +31,8 @@ from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.science.scenes.observation_settings import LEVEL_VARIABLES, Background
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.transport.particle_files import ParticleFile, column_of, positions
+from stilt_dagster.science.transport.particle_files import ParticleFile
+from stilt_dagster.science.transport.particle_tables import column_of, positions
 from stilt_dagster.science.transport.trajectories import read_part, removing_damaged
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,7 @@ from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.part_pool import prefetch
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.transport.particle_files import positions
+from stilt_dagster.science.transport.particle_tables import positions
 from stilt_dagster.science.transport.trajectories import read_part, removing_damaged
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import DamagedError, UserError
 from stilt_dagster.science.part_index import IndexedFolder
-from stilt_dagster.science.transport.particle_files import column_of, positions
+from stilt_dagster.science.transport.particle_tables import column_of, positions
 from stilt_dagster.science.transport.trajectories import read_part
 
 #: Bins of height and of time of the picture.

@@ -15,7 +15,7 @@ from stilt_dagster.science.scenes.receptor_files import read_receptor_file
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.settings import parse_time
 from stilt_dagster.science.scenes.spec import Scene
-from stilt_dagster.science.validation import digest, parse_yaml, read_text, validate
+from stilt_dagster.science.validation import STORED, digest, parse_yaml, read_text, validate
 
 if TYPE_CHECKING:
     from stilt_dagster.science.observations.soundings import Soundings
@@ -121,15 +121,15 @@ def _retrieved(data: dict[str, Any], where: str, retrieve: Retrieve | None) -> S
     return make_scene(complete, where).with_receptors(receptors, soundings)
 
 
-def make_scene(data: Any, where: str) -> Scene:
-    """Check and complete a spec; *where* names it in errors.
+def make_scene(data: Any, where: str, *, context: object = None) -> Scene:
+    """Check and complete a spec; *where* names it in errors, *context* is ``STORED`` of one that is read back.
 
     Raises
     ------
     SceneError
         One line naming *where*, each field in error, and what is allowed.
     """
-    scene = validate(Scene, data, where, SceneError)
+    scene = validate(Scene, data, where, SceneError, context=context)
     if scene.companion or scene.has_columns:
         return scene
     try:
@@ -158,7 +158,8 @@ def scene_from_json(text: str | bytes, read_companion: ReadCompanion | None = No
     """
     data = json.loads(text)
     name = data.get("id") if isinstance(data, dict) else ""
-    scene = make_scene(without_format(data, SCENE_FORMAT, f"the spec of scene {name!s:.100}"), "the stored spec")
+    spec = without_format(data, SCENE_FORMAT, f"the spec of scene {name!s:.100}")
+    scene = make_scene(spec, "the stored spec", context=STORED)
     return (
         scene.with_receptors(*read_companion(scene))
         if scene.companion and read_companion and not scene.is_loaded

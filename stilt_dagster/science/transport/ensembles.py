@@ -19,7 +19,7 @@ from stilt_dagster.science.meteorology.description import Meteorology
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.escapes import escaped_reach
-from stilt_dagster.science.transport.particle_files import to_table
+from stilt_dagster.science.transport.particle_tables import to_table
 from stilt_dagster.science.transport.particles import Particles
 
 

@@ -100,10 +100,6 @@ class Hysplit:
     scratch : Path, optional
         Where runs put their files, about 125 bytes a particle-minute each; the system's temporary directory by default.
 
-    Raises
-    ------
-    EngineError
-        If there is no ``hycs_std`` for this machine.
     """
 
     def __init__(self, exe_dir: Path | None = None, scratch: Path | None = None) -> None:
@@ -114,7 +110,17 @@ class Hysplit:
         self._stopped = threading.Event()
         # Ends hycs_std with the process that started it, even when that is killed.
         self._tie = [exe, "--pdeathsig", "KILL", "--"] if (exe := shutil.which("setpriv")) else []
-        self.executable = find_hycs_std(exe_dir)
+
+    @cached_property
+    def executable(self) -> Path:
+        """The ``hycs_std``, looked for when it is first needed: what is simulated already needs none.
+
+        Raises
+        ------
+        EngineError
+            If there is none for this machine, or in the directory.
+        """
+        return find_hycs_std(self.exe_dir)
 
     @cached_property
     def version(self) -> str:
@@ -249,8 +255,8 @@ def _raise_failure(log: str, messages: str) -> None:
     """Raise what HYSPLIT's messages say went wrong, if anything did."""
     if "User registration" in messages:
         raise EngineError(
-            "this hycs_std refuses forecast meteorology: use analysis files, or set exe_dir of the transport engine "
-            "to a registered HYSPLIT build"
+            "this hycs_std refuses forecast meteorology: use analysis files, or set STILT_EXE_DIR to the directory "
+            "of a registered HYSPLIT build"
         )
     if "No space left on device" in messages:
         raise StoreError("hycs_std ran out of scratch space: free some, or set TMPDIR to a directory with room")

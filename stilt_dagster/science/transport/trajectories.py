@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,8 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.ensembles import Engine, RowEstimator, run_ensembles
-from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, of_run
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter
+from stilt_dagster.science.transport.particle_tables import of_run
 
 #: How often a receptor is tried whose failure may not repeat itself.
 ATTEMPTS = 2
@@ -109,7 +110,7 @@ class _TrajectoryPart:
         self._meter = EffortMeter(done.effort if done else None)
         self.path = scratch / f"{batch.shard}-{batch.name}.parquet"
         self._done = done
-        self._writer = ParticleWriter(self.path, batch.key)
+        self._writer = ParticleWriter(self.path, batch.key, batch.engine)
         self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
         self._tables = done.runs() if done else iter(())
         self._left = list(batch.receptors.ids)
@@ -215,6 +216,27 @@ def removing_damaged(folder: IndexedFolder, batch: Batch) -> Iterator[None]:
             f"trajectories of shard {batch.shard}, {batch.name}.parquet, were damaged on disk and are removed: "
             "materialize trajectories again"
         ) from error
+
+
+def recorded_engine(folder_of: Callable[[str], IndexedFolder], shards: Iterable[str]) -> str:
+    """Return the version of the engine that simulated the first part there is of some shards.
+
+    That is what a machine without an engine takes a scene's trajectories to be made with.
+
+    Returns
+    -------
+    str
+        Empty if there is no part, or it does not say: it was made before that was kept.
+    """
+    for folder in map(folder_of, shards):
+        for name in folder.names():
+            if name.startswith("part-"):
+                with suppress(ValueError):
+                    part = folder.open(name, ParticleFile, whole=False)
+                    if part is not None:
+                        with closing(part):
+                            return part.engine
+    return ""
 
 
 def part_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:

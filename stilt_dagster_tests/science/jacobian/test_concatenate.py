@@ -19,7 +19,7 @@ from stilt_dagster_tests.conftest import Project
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory, meteorology: Path) -> Project:
+def finished_scenes(tmp_path_factory: pytest.TempPathFactory, meteorology: Path) -> Project:
     """Three scenes: two hours apart on one grid, and one on another grid."""
     project = Project(tmp_path_factory.mktemp("scenes"), meteorology)
     line = {"grid": {"xmax": -112.1}}
@@ -43,14 +43,14 @@ def read(path: Path) -> tuple[xr.Dataset, np.ndarray]:
     return ds, h.toarray().reshape(len(ds.obs), len(ds.flux_time), len(ds.lat), len(ds.lon))
 
 
-def test_rows_stand_below_each_other_over_all_hours(scenes: Project, tmp_path: Path) -> None:
+def test_rows_stand_below_each_other_over_all_hours(finished_scenes: Project, tmp_path: Path) -> None:
     out = tmp_path / "both.nc"
-    scenes.cli("jacobian", "concat", "a", "b", "--output", out)
+    finished_scenes.cli("jacobian", "concat", "a", "b", "--output", out)
     both, h = read(out)
     hours = both.flux_time.dt.hour.values.tolist()
     assert hours == list(range(7, 13))
     for scene, rows in (("a", slice(0, 3)), ("b", slice(3, 6))):
-        one, expected = read(scenes.store / "jacobian" / f"{scene}.nc")
+        one, expected = read(finished_scenes.store / "jacobian" / f"{scene}.nc")
         assert both.obs_id.values[rows].tolist() == one.obs_id.values.tolist()
         at = [hours.index(h) for h in one.flux_time.dt.hour.values]
         assert np.array_equal(h[rows][:, at], expected)
@@ -59,8 +59,8 @@ def test_rows_stand_below_each_other_over_all_hours(scenes: Project, tmp_path: P
     assert both.attrs["scene"] == "a b"
 
 
-def test_what_cannot_stand_in_one_matrix_is_refused(scenes: Project, tmp_path: Path) -> None:
-    store = Store(str(scenes.store))
+def test_what_cannot_stand_in_one_matrix_is_refused(finished_scenes: Project, tmp_path: Path) -> None:
+    store = Store(str(finished_scenes.store))
     for names, kind, message in (
         (("a", "c"), JacobianError, "different grids"),
         (("a", "a"), JacobianError, "named twice"),
@@ -70,16 +70,18 @@ def test_what_cannot_stand_in_one_matrix_is_refused(scenes: Project, tmp_path: P
         with pytest.raises(kind, match=message):
             concatenate_scenes(store, names, tmp_path / "out.nc")
         assert not (tmp_path / "out.nc").exists()
-    assert "scene ghost has no spec" in scenes.error("jacobian", "concat", "ghost", "--output", tmp_path / "out.nc")
+    assert "scene ghost has no spec" in finished_scenes.error(
+        "jacobian", "concat", "ghost", "--output", tmp_path / "out.nc"
+    )
 
 
-def test_what_an_older_jacobian_has_not_kept_is_missing(scenes: Project, tmp_path: Path) -> None:
+def test_what_an_older_jacobian_has_not_kept_is_missing(finished_scenes: Project, tmp_path: Path) -> None:
     older = tmp_path / "older.nc"
-    shutil.copy(scenes.store / "jacobian" / "a.nc", older)
+    shutil.copy(finished_scenes.store / "jacobian" / "a.nc", older)
     with h5py.File(older, "a") as file:
         for name in ("foot_sum", "row_sum_error", "imbalance"):
             del file[name]
-    newer = scenes.store / "jacobian" / "b.nc"
+    newer = finished_scenes.store / "jacobian" / "b.nc"
     for paths in ((older, newer), (newer, older)):
         concatenate(paths, tmp_path / "both.nc")
         with xr.open_dataset(tmp_path / "both.nc") as both, xr.open_dataset(newer) as one:

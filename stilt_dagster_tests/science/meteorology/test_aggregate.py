@@ -289,7 +289,7 @@ def test_forecasts_ahead_of_the_clock_are_refused_and_a_registered_build_takes_t
     scene = scene_on(directory, time=f"{ahead:%Y-%m-%d}T09:20:00Z")
     message = refused(scene, tmp_path, EngineError)
     assert "is a forecast" in message
-    assert "exe_dir" in message
+    assert "STILT_EXE_DIR" in message
     aggregate, _ = build(scene, tmp_path, forecasts=True)
     with pytest.raises(EngineError, match="refuses forecast meteorology"):  # the bundled build, given it all the same
         simulate(scene.receptor_list[0], scene.transport, aggregate, Hysplit(scratch=tmp_path))

@@ -214,7 +214,7 @@ def test_early_files_of_a_mirror_are_chosen_wherever_it_has_them(folder: str) ->
 
 
 def test_forecasts_are_refused_without_an_engine_that_reads_them() -> None:
-    with pytest.raises(EngineError, match=r"source hrrr\.forecast has forecasts.*set exe_dir of the transport engine"):
+    with pytest.raises(EngineError, match=r"source hrrr\.forecast has forecasts.*set STILT_EXE_DIR"):
         choose("hrrr.forecast", VALLEY, window())
     with pytest.raises(EngineError, match=r"source hrrr\.forecast"):
         choose(["hrrr.forecast", "gfs0p25"], VALLEY, window())

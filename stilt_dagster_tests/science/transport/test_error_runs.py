@@ -13,14 +13,8 @@ from stilt_dagster.science.costs.prediction import predict
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.particle_files import (
-    ParticleFile,
-    ParticleWriter,
-    of_run,
-    positions,
-    read_particles,
-    to_table,
-)
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, read_particles
+from stilt_dagster.science.transport.particle_tables import of_run, positions, to_table
 from stilt_dagster.science.transport.trajectories import simulate, simulate_runs
 from stilt_dagster.science.versions import simulation_key
 from stilt_dagster_tests.science.scenes.test_spec import scene

@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from stilt_dagster.science.errors import SimulationFailed
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.transport.hysplit_output import parse_particle_dat
-from stilt_dagster.science.transport.particle_files import (
-    ParticleFile,
-    ParticleWriter,
-    positions,
-    read_particles,
-    to_table,
-)
+from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, read_particles
+from stilt_dagster.science.transport.particle_tables import positions, to_table
 from stilt_dagster.science.transport.particles import Particles
 
 NUMBERS = st.one_of(

@@ -1,8 +1,9 @@
 output "helm_values" {
   description = "The chart's values that come from here; none is secret."
   value = {
-    store    = { bucket = module.storage.bucket }
+    store    = { url = "gs://${module.storage.bucket}/store" }
     database = module.database.connection
+    gke      = { databaseSecret = module.database.password_version }
     maxCores = var.max_cores
     # The control plane's address, and the first of the services', which stands for it.
     network = { apiServer = ["${module.cluster.private_endpoint}/32", "${cidrhost(module.network.service_range, 1)}/32"] }
@@ -25,6 +26,6 @@ output "github" {
 }
 
 output "ui_address" {
-  description = "What the UI's name must resolve to, and the chart's value ingress.address."
+  description = "What the UI's name must resolve to, and the chart's value gke.ingress.address."
   value       = { name = one(google_compute_global_address.ui[*].name), address = one(google_compute_global_address.ui[*].address) }
 }

@@ -29,7 +29,8 @@ from stilt_dagster.science.part_index import IndexedFolder
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import writing
-from stilt_dagster.science.transport.particle_files import ParticleFile, as_floats
+from stilt_dagster.science.transport.particle_files import ParticleFile
+from stilt_dagster.science.transport.particle_tables import as_floats
 from stilt_dagster.science.transport.particles import COLUMN_NAMES
 from stilt_dagster.science.transport.trajectories import read_part as read_trajectories
 

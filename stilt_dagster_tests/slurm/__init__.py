@@ -1,0 +1,1 @@
+"""Array jobs, on a real Slurm."""
