@@ -85,9 +85,10 @@ def demo(
         from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.operations.run import run_scene
         from stilt_dagster.science.pystilt import find_hycs_std
-        from stilt_dagster.settings import engine_directory
+        from stilt_dagster.settings import cluster, engine_directory
 
-        find_hycs_std(engine_directory())  # what is missing is said before anything is made
+        if not cluster():
+            find_hycs_std(engine_directory())  # what is missing is said before anything is made
         store, instance = open_store(), open_instance()
         if not store.is_local:
             raise UserError(
