@@ -132,13 +132,14 @@ benchmark: install ## Measure the figures of docs/explanation/measurements.md.
 screenshots: install ## Take the pictures of the UI in docs/images anew (Chromium).
 	$(BIN)/python docs/site/take_screenshots.py
 
-LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK := uv pip compile setup.py --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--override deploy/overrides.txt --extra alerts --extra aws --extra azure
 IMAGE_LOCK := $(LOCK) --python-platform x86_64-manylinux_2_28
 
 lock: ## Pin exact versions of everything setup.py names, and of the images' part of it.
-	$(LOCK) --extra dev --extra web --extra alerts --extra docs --universal -o requirements.lock
-	$(IMAGE_LOCK) --extra web --extra image --extra alerts -c requirements.lock -o deploy/requirements-web.lock
-	$(IMAGE_LOCK) --extra image --extra alerts -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
+	$(LOCK) --extra dev --extra web --extra docs --universal -o requirements.lock
+	$(IMAGE_LOCK) --extra web --extra image -c requirements.lock -o deploy/requirements-web.lock
+	$(IMAGE_LOCK) --extra image -c deploy/requirements-web.lock -o deploy/requirements-worker.lock
 
 clean: ## Remove the virtual environment, the demo's store, the instance and the site.
 	rm -rf $(VENV) data .dagster build
