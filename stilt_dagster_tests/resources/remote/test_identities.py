@@ -241,10 +241,17 @@ def test_the_documented_rights_are_enough_and_none_too_many(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["irsa", "workload identity"])
 def test_a_scene_whose_credentials_keep_expiring_is_the_scene_of_a_directory(
-    kind: str, take: Take, identities: Identities, tmp_path: Path, meteorology: Path, finished: Project
+    kind: str,
+    take: Take,
+    identities: Identities,
+    tmp_path: Path,
+    meteorology: Path,
+    finished: Project,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Store and meteorology in a bucket: every array of the jacobian is the one of a directory."""
     store = take(kind)
+    monkeypatch.setattr(retries, "RETRY", retries.RETRY.with_timeout(60.0))
     place = f"{store.root}/met"
     for path in meteorology.iterdir():
         with path.open("rb") as file:
