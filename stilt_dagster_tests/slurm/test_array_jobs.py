@@ -50,7 +50,7 @@ def drained(slurm: Slurm) -> None:
     def states() -> str:
         return slurm.run("squeue", "--noheader", "--array", "--format=%i %T %r")
 
-    wait_for("the end of all jobs", lambda: not states(), 240, every=0.5, progress=states)
+    wait_for("the end of all jobs", lambda: not states(), 600, every=0.5, progress=states)
 
 
 @given(counts, st.floats(1, 1e7), st.integers(1, 64), st.integers(1, 16))
@@ -179,7 +179,7 @@ def test_tasks_that_are_killed_preempted_requeued_and_cancelled_lose_and_double_
 def test_a_task_that_reaches_its_time_limit_too_often_is_given_up_and_what_it_finished_is_kept(
     project: Project, slurm: Slurm
 ) -> None:
-    project.cli("scene", "add", project.scene_file(transport={"n_hours": -3, "numpar": 2000}))
+    project.cli("scene", "add", project.scene_file(transport={"n_hours": -3, "numpar": 1200}))
     project.cli(*PREPARED)
     scripts = json.loads(project.cli("slurm", SCENE, "--tasks", "1", "--json").stdout)["scripts"]
     text = Path(scripts[0]).read_text()
