@@ -58,6 +58,8 @@ setup(
     ],
     extras_require={
         "alerts": ["apprise>=1.9"],
+        "aws": ["dagster-aws>=0.29,<0.30"],
+        "azure": ["dagster-azure>=0.29,<0.30"],
         "docs": ["mkdocs-gen-files>=0.5", "mkdocs-material>=9.6", "mkdocstrings-python>=1.13"],
         "gis": ["rioxarray>=0.19"],
         "image": ["dumb-init>=1.2.5"],

@@ -71,12 +71,14 @@ print(dg.DagsterInstance.get().get_runs(limit=1)[0].status.value)
 #: Imports all of ours, and what Dagster loads by name; makes the clients of other machines.
 IMPORTS = """
 import importlib, pkgutil
-import kubernetes.client, obstore.store, stilt_dagster
+import boto3, kubernetes.client, obstore.store, stilt_dagster
 for module in pkgutil.walk_packages(stilt_dagster.__path__, "stilt_dagster."):
     importlib.import_module(module.name)
-for name in ("dagster_k8s.executor", "dagster_gcp.gcs", "dagster_postgres.storage", "psycopg2",
+for name in ("dagster_k8s.executor", "dagster_gcp.gcs", "dagster_aws.s3",
+             "dagster_azure.blob", "dagster_postgres.storage", "psycopg2",
              "h5netcdf", "netCDF4", "pyarrow.dataset", "pyarrow.parquet", "matplotlib.pyplot", "grpc_health.v1.health"):
     importlib.import_module(name)
+[boto3.client(service, region_name="us-east-1") for service in ("s3", "sts")]
 obstore.store.S3Store("bucket", region="us-east-1", skip_signature=True)
 obstore.store.AzureStore("container", account_name="some", skip_signature=True)
 kubernetes.client.BatchV1Api()

@@ -15,7 +15,7 @@ _NAMES = x509.SubjectAlternativeName(
     [
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.IPAddress(ipaddress.ip_address("10.0.0.1")),
-        *map(x509.DNSName, ("localhost", "kubernetes", "kubernetes.default.svc")),
+        *map(x509.DNSName, ("localhost", "devstoreaccount1.blob.localhost", "kubernetes", "kubernetes.default.svc")),
     ]
 )
 

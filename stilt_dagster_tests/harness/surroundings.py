@@ -178,7 +178,11 @@ class Plain(Surroundings):
 
     def values(self) -> tuple[Values | Path, ...]:
         """Return the file, and what differs for want of names and of images."""
-        own: Values = {"database": {"port": self._port}, "settings": {"DAGSTER_POSTGRES_HOST": "127.0.0.1"}}
+        own: Values = {
+            "database": {"port": self._port},
+            "settings": {"DAGSTER_POSTGRES_HOST": "127.0.0.1"},
+            "accounts": {"run": {"podLabels": {"example.org/identity": "use"}}},
+        }
         if self._bucket:
             store = {"url": f"s3://{BUCKET}/store", "secret": "stilt-s3", "claim": "", "size": ""}
             settings = {"AWS_ENDPOINT_URL": self._s3.url, "AWS_DEFAULT_REGION": "us-east-1"}
