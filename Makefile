@@ -10,7 +10,7 @@ export PYTHONWARNINGS ?= ignore
 # Which of deploy/values and terraform/environments `make infra` and `make deploy` are about.
 ENV ?= dev
 
-.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check
+.PHONY: help demo serve serve-stop serve-status backup test test-fast test-portable test-cluster test-openghg cluster image check docs dev install lock benchmark clean infra deploy rollback screenshots wheel release-check audit sbom
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%s\t%s\n", $$1, $$2}'
@@ -100,6 +100,25 @@ check: install ## Lint, format, types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy stilt_dagster/science
+
+# Tools in environments of their own, whose pins are not ours.
+TOOLS := build/tools
+$(TOOLS)/%/installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $*
+	@touch $@
+
+AUDIT := $(TOOLS)/pip-audit==2.10.1
+SBOM := $(TOOLS)/cyclonedx-bom==7.5.0
+BILLS := build/sbom
+
+audit: $(AUDIT)/installed ## Look for known vulnerabilities of what is locked; STRICT=1 fails where they cannot be asked for.
+	$(AUDIT)/bin/python .ci/audit.py $(if $(STRICT),--strict)
+
+# Of the images' systems, and again of their Python, buildx makes its own when they are built (.github/workflows/deploy.yml).
+sbom: install $(SBOM)/installed ## Write bills of materials of the wheel and of the UI's packages into build/sbom.
+	$(SBOM)/bin/python .ci/sbom.py $(BIN)/python deploy/requirements-worker.lock $(BILLS)/stilt_dagster.cdx.json --without dumb-init
+	$(SBOM)/bin/python .ci/sbom.py $(BIN)/python deploy/requirements-web.lock $(BILLS)/stilt_dagster-web.cdx.json --without dumb-init
 
 DOCS ?= $(CURDIR)/build/docs
 

@@ -41,6 +41,7 @@ class Ui:
     """A running webserver and daemon."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def query(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:

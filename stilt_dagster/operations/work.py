@@ -105,7 +105,7 @@ def require_work_may_begin(scene: StoredScene, workers: int = 1) -> tuple[Path, 
     require_scene_within(scene.store, scene.spec, Concurrency(workers))
     advice = f"make it with `stilt-dagster scene run {scene.id} --assets receptors,meteorology_aggregate`"
     if scene.aggregate is None:
-        raise IncompleteError(f"scene {scene.id} has no meteorology_aggregate in the store: {advice}")
+        raise IncompleteError(f"meteorology_aggregate of scene {scene.id} is not in the store: {advice}")
     if scene.aggregate.key != meteorology_key(scene.spec):
         raise IncompleteError(f"meteorology_aggregate of scene {scene.id} is of an earlier spec: {advice}")
     return aggregate_files(scene.store, scene.id)

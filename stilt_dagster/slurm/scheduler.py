@@ -19,7 +19,11 @@ _JOB = re.compile(r"[1-9]\d{0,9}(_\d{1,7})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 #: What Slurm's commands say when no controller answers.
-_UNREACHABLE = re.compile(r"unable to contact slurm controller|connection refused|could not establish a conf", re.I)
+_UNREACHABLE = re.compile(
+    r"unable to contact slurm controller|connection refused|could not establish a conf|socket timed out"
+    r"|transport endpoint|zero bytes were transmitted|slurm backup controller",
+    re.I,
+)
 
 #: What they say of a job that is too long ago, or never was.
 _UNKNOWN = re.compile(r"invalid job id specified", re.I)

@@ -295,3 +295,24 @@ def test_an_object_store_holds_what_a_directory_does(tmp_path: Path, meteorology
             assert path is not None
             found.append(arrays(path))
     assert all(np.array_equal(found[0][k], v) for k, v in found[1].items())
+
+
+def test_a_jacobian_that_is_as_it_should_be_is_taken_over(bench: Bench) -> None:
+    scene = bench.scene()
+    bench.run_all(scene)
+    path = Path(bench.store.root) / "jacobian" / f"{scene.id}.nc"
+    made, written = bench.metadata("jacobian", scene.id), path.stat().st_mtime_ns
+    keep = {"ops": {"jacobian": {"config": {"keep": True}}}}
+    only = {"asset_selection": [dg.AssetKey("jacobian")]}
+    assert bench.run("assemble", scene, keep, **only).success
+    kept = bench.metadata("jacobian", scene.id)
+    assert path.stat().st_mtime_ns == written
+    assert kept.keys() == made.keys()
+    same = ["stilt/receptors_ok", "stilt/entries", "stilt/bytes", "stilt/picture", "dagster/uri", "dagster/row_count"]
+    assert [kept[name] for name in same] == [made[name] for name in same]
+    # What is there was made of other footprints: it is made anew, whatever is wished.
+    other = bench.scene(replace=True, footprint={"xres": 0.04})
+    assert bench.run("simulate", other).success
+    assert bench.run("assemble", other, keep, **only).success
+    assert path.stat().st_mtime_ns != written
+    assert bench.metadata("jacobian", scene.id)["stilt/cells"] != made["stilt/cells"]

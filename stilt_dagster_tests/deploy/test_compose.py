@@ -106,7 +106,7 @@ def test_a_scene_is_materialized_from_the_ui(server: Compose, meteorology: Path)
 @pytest.mark.slow
 def test_what_is_killed_is_started_again_and_the_scene_goes_on(server: Compose, meteorology: Path) -> None:
     web = Webserver(server.port)
-    scene = add(server, meteorology, name="killed", transport={"n_hours": -3, "numpar": 500})
+    scene = add(server, meteorology, name="killed", transport={"n_hours": -3, "numpar": 300})
     web.backfill([scene])
 
     def simulating() -> str | None:

@@ -105,7 +105,7 @@ def test_the_wheel_runs_the_demo_without_the_repository(dist: Path, tmp_path: Pa
     assert Path(found.stdout.strip()).is_relative_to(home), found.stderr
     command = home / "bin" / "stilt-dagster"
     assert run(command, "--version", env=env, cwd=tmp_path).stdout.strip() == __version__
-    done = run(command, "demo", "--json", env=env, cwd=tmp_path, timeout=600)
+    done = run(command, "demo", "--json", env=env, cwd=tmp_path, timeout=1500)
     assert done.returncode == 0, done.stderr[-2000:]
     status = json.loads(done.stdout)
     assert status["ok"] == status["receptors"] > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -138,6 +139,13 @@ class Server:
     def serve(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         return self.manager.run(SERVE, *map(str, arguments), timeout=300, PORT=str(self.web.port))
 
+    def refusal(self, *arguments: str) -> str:
+        """Run what must be refused, and return its one line."""
+        done = self.serve(*arguments)
+        [line] = done.stderr.strip().splitlines()
+        assert (done.returncode, line[:7]) == (2, "error: ")
+        return line
+
     def cli(self, *arguments: object) -> str:
         env = {
             **os.environ,
@@ -167,13 +175,19 @@ class Server:
 @pytest.mark.slow
 def test_a_server_outlives_kills_and_a_power_cut(manager: UserManager, meteorology: Path, tmp_path: Path) -> None:
     server = Server(manager)
+    with socket.create_server(("127.0.0.1", server.web.port)):
+        assert "is taken" in server.refusal("start")
     done = server.serve("start")
     assert done.returncode == 0, done.stderr
     assert f"http://127.0.0.1:{server.web.port}" in done.stdout
     installed = manager.home / ".config" / "systemd" / "user"
     verified = manager.run("systemd-analyze", "verify", "--user", *[str(installed / name) for name in UNITS])
     assert (verified.returncode, verified.stderr) == (0, "")
-    assert (manager.home / ".config" / "stilt-dagster" / "server.env").stat().st_mode & 0o077 == 0
+    settings = manager.home / ".config" / "stilt-dagster" / "server.env"
+    assert settings.stat().st_mode & 0o077 == 0
+    settings.chmod(0o640)
+    assert "chmod 600 it" in server.refusal("start")
+    settings.chmod(0o600)
 
     for unit in ("stilt-daemon", "stilt-code"):
         manager.systemctl("kill", "--signal=KILL", f"{unit}.service")
@@ -181,7 +195,7 @@ def test_a_server_outlives_kills_and_a_power_cut(manager: UserManager, meteorolo
 
     scene = deep_merge(SCENE, {"meteorology": {"directory": str(meteorology)}})
     (tmp_path / "scene.yaml").write_text(
-        yaml.safe_dump(deep_merge(scene, {"transport": {"n_hours": -3, "numpar": 800}}))
+        yaml.safe_dump(deep_merge(scene, {"transport": {"n_hours": -3, "numpar": 300}}))
     )
     server.cli("scene", "add", tmp_path / "scene.yaml")
     wait_for("the code server", lambda: not ask(f"http://127.0.0.1:{server.web.port}"), 120)
@@ -208,5 +222,5 @@ def test_a_server_outlives_kills_and_a_power_cut(manager: UserManager, meteorolo
     restored = tmp_path / "backup" / "instance"
     shutil.copy(tmp_path / "backup" / "dagster.yaml", restored)
     with dg.DagsterInstance.from_config(str(restored)) as instance:
-        socket = manager.env["XDG_RUNTIME_DIR"] + "/stilt-dagster/code.sock"
-        assert lost_runs(instance, Address(path=socket)) == runs[:1], "the run of then goes on from the backup, too"
+        listening = manager.env["XDG_RUNTIME_DIR"] + "/stilt-dagster/code.sock"
+        assert lost_runs(instance, Address(path=listening)) == runs[:1], "the run of then goes on from the backup, too"

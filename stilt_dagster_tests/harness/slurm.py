@@ -26,8 +26,8 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-# A job that is requeued waits as long as credentials live.
-AuthInfo=socket={directory}/munge.socket,cred_expire=3
+# A job that is requeued waits as long as credentials live: 5 s, the least that is taken.
+AuthInfo=socket={directory}/munge.socket,cred_expire=5
 SlurmctldPort={port}
 SlurmctldPidFile={directory}/slurmctld.pid
 SlurmctldLogFile={directory}/slurmctld.log

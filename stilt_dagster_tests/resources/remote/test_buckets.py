@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import random
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -212,6 +215,54 @@ def test_a_listing_that_breaks_off_goes_on_where_it_was(
     names = [name for name, _, _ in objects.walk()]
     assert names == sorted(f"{k % 3}-{k:02d}.nc" for k in range(12))
     assert [name for name, _, _ in objects.walk(after=names[4])] == names[5:]
+
+
+@pytest.mark.parametrize(("scheme", "page"), [("s3", 1000), pytest.param("az", 5000, marks=pytest.mark.slow)])
+def test_names_beyond_a_page_of_a_listing(proxy: GcsProxy, scheme: str, page: int) -> None:
+    """Providers give so many names an answer, and say where to go on."""
+    folder = folder_named(scheme, "pages")
+    objects = objects_at(f"{scheme}://scenes/some/prefix/trajectories/pages/00")
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda k: objects.write(f"part-{k:05d}.nc", io.BytesIO(b"x"), 1, None), range(page + 1)))
+    proxy.calls.clear()
+    assert folder.names() == [f"part-{k:05d}.nc" for k in range(page + 1)]
+    assert len(proxy.calls) == 2
+
+
+_UPLOAD = """
+import sys
+from pathlib import Path
+from stilt_dagster.resources.remote import buckets
+from stilt_dagster.resources.store import Store
+buckets._ONE_REQUEST, buckets._PIECE, buckets._PIECES = 1 << 20, 5 << 20, 1
+Store(sys.argv[1]).folder("trajectories", "killed", "00").put(Path(sys.argv[2]), "part-00000.nc")
+"""
+
+
+@SERVED
+def test_an_upload_that_is_killed_between_its_pieces_changes_nothing(
+    proxy: GcsProxy, scheme: str, tmp_path: Path
+) -> None:
+    folder = Store(f"{scheme}://scenes/some").folder("trajectories", "killed", "00")
+    folder.put(file(tmp_path, b"before"), "part-00000.nc")
+    path, pieces, killed = file(tmp_path, noise(20 << 20)), [], threading.Event()
+
+    def kill(method: str, path: str) -> None:
+        if method == "PUT":
+            pieces.append(path)
+            if len(pieces) == 3:
+                run.kill()
+                killed.set()
+
+    proxy.mischief = kill
+    run = subprocess.Popen([sys.executable, "-c", _UPLOAD, f"{scheme}://scenes/some", str(path)])
+    assert run.wait(timeout=120) == -signal.SIGKILL
+    assert killed.is_set()
+    again = Store(f"{scheme}://scenes/some").folder("trajectories", "killed", "00")
+    assert again.names() == ["part-00000.nc"]
+    assert content(again, "part-00000.nc") == b"before"
+    again.put(path, "part-00000.nc")
+    assert content(again, "part-00000.nc") == noise(20 << 20)
 
 
 @SERVED

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
+from stilt_dagster import open_jacobian
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.remote import buckets, retries
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import StoreError, StoreUnavailable
+from stilt_dagster_tests.assets.test_runs import Bench, arrays
+from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.docs.pages import DOCS
 from stilt_dagster_tests.harness import s3 as s3_harness
 from stilt_dagster_tests.harness.azure import AzureServer
@@ -229,6 +233,40 @@ def test_the_documented_rights_are_enough_and_none_too_many(
     identities.allow(less)
     with pytest.raises(StoreError, match="permission denied"):
         use_it(store)
+
+
+# -- a scene -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["irsa", "workload identity"])
+def test_a_scene_whose_credentials_keep_expiring_is_the_scene_of_a_directory(
+    kind: str, take: Take, identities: Identities, tmp_path: Path, meteorology: Path, finished: Project
+) -> None:
+    """Store and meteorology in a bucket: every array of the jacobian is the one of a directory."""
+    store = take(kind)
+    place = f"{store.root}/met"
+    for path in meteorology.iterdir():
+        with path.open("rb") as file:
+            buckets.objects_at(place).write(path.name, file, path.stat().st_size, None)
+    identities.asked.clear()
+    identities.lasts = 299
+    with dg.instance_for_test() as instance:
+        bench = Bench(tmp_path, meteorology, instance, f"{store.root}/store")
+        scene = bench.scene(meteorology={"directory": place})
+        bench.run_all(scene)
+        assert bench.run("simulate", scene).success
+        assert bench.metadata("trajectories", f"{scene.id}|00")["stilt/receptors_kept"] == 9
+    assert len(identities.asked) > 10, "credentials were made anew all the while"
+    path = bench.store.folder("jacobian").get(f"{scene.id}.nc")
+    assert path is not None
+    found, expected = arrays(path), arrays(finished.store / "jacobian" / f"{scene.id}.nc")
+    assert found.keys() == expected.keys()
+    assert all((found[name] == value).all() for name, value in expected.items())
+    fluxes = np.ones(open_jacobian(path).shape[1])
+    remote = open_jacobian(f"{store.root}/store/jacobian/{scene.id}.nc")
+    assert np.array_equal(remote.matvec(fluxes), open_jacobian(path).matvec(fluxes))
+    assert bench.store.folder("trajectories", scene.id).remove_all() > 0
 
 
 # -- keys, and what answers say ---------------------------------------------------------------------------------------
