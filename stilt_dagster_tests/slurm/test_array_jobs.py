@@ -50,7 +50,7 @@ def drained(slurm: Slurm) -> None:
     def states() -> str:
         return slurm.run("squeue", "--noheader", "--array", "--format=%i %T %r")
 
-    wait_for("the end of all jobs", lambda: not states(), 240, every=0.5, progress=states)
+    wait_for("the end of all jobs", lambda: not states(), 600, every=0.5, progress=states)
 
 
 @given(counts, st.floats(1, 1e7), st.integers(1, 64), st.integers(1, 16))
@@ -179,19 +179,19 @@ def test_tasks_that_are_killed_preempted_requeued_and_cancelled_lose_and_double_
 def test_a_task_that_reaches_its_time_limit_too_often_is_given_up_and_what_it_finished_is_kept(
     project: Project, slurm: Slurm
 ) -> None:
-    project.cli("scene", "add", project.scene_file(transport={"n_hours": -3, "numpar": 4000}))
+    project.cli("scene", "add", project.scene_file(transport={"n_hours": -3, "numpar": 1200}))
     project.cli(*PREPARED)
     scripts = json.loads(project.cli("slurm", SCENE, "--tasks", "1", "--json").stdout)["scripts"]
     text = Path(scripts[0]).read_text()
     # A limit that is over before much is done.
     lines = [line for line in text.splitlines() if not line.startswith(("#SBATCH --time", "#SBATCH --signal"))]
     lines.insert(1, "#SBATCH --time=1\n#SBATCH --signal=TERM@50")
-    Path(scripts[0]).write_text("\n".join(lines).replace("-gt 10 ", "-gt 1 ") + "\n")
+    Path(scripts[0]).write_text("\n".join(lines).replace("-gt 10 ", "-gt 0 ") + "\n")
     job = slurm.run("sbatch", "--parsable", f"--chdir={project.path}", scripts[0])
     drained(slurm)
     log = (project.path / f"stilt-{SCENE}-{job}_0.log").read_text()
-    assert log.count("goes back into the queue") == 2
-    assert "requeued 2 times and not done" in log
+    assert log.count("goes back into the queue") == 1
+    assert "requeued 1 times and not done" in log
     assert "Traceback" not in log
     assert [task.state for task in scheduler.tasks(job)] == ["FAILED"]
     # With time enough it goes on from there.
