@@ -100,8 +100,9 @@ def table(title: str, rows: Sequence[tuple[object, ...]], head: Sequence[str] = 
 
 #: What servers are, by what is in their command lines.
 _KINDS = {
-    "dagster_webserver": "webserver",
-    "dagster._daemon": "daemon",
+    "dagster-webserver": "webserver",
+    "dagster-daemon": "daemon",
+    "code-server": "code server",
     "kube-apiserver": "API server",
     "kube-controller-manager": "controllers",
     "kube-scheduler": "scheduler",

@@ -22,7 +22,7 @@ from benchmarks.matrix import GRID, HOURS, plumes
 from stilt_dagster import open_jacobian
 from stilt_dagster.operations.migrate.scenes import find_moves
 from stilt_dagster.resources.store import Store
-from stilt_dagster.science.file_formats import PARTICLES_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import PARTICLES_FORMAT, require_format
 from stilt_dagster_tests.science.jacobian.files import sample
 
 

@@ -84,7 +84,7 @@ def running_ui(project: Project) -> Iterator[Ui]:
     process = subprocess.Popen(command, cwd=ROOT, env=project.env, stdout=log, stderr=log, start_new_session=True)
     try:
         server = Ui(port)
-        server.wait(lambda: server.query("{ version }"), 60)
+        server.wait(lambda: server.query("{ version }"), 180)  # on a busy machine
         yield server
     finally:
         os.killpg(process.pid, signal.SIGINT)  # SIGTERM it does not end on

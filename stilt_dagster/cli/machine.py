@@ -80,14 +80,16 @@ def demo(
             scene_file = write_granule_example(granule)
             typer.echo(json.dumps({"scene_file": str(scene_file)}) if as_json else str(scene_file))
             return
+        from stilt_dagster.science.pystilt import find_hycs_std
+        from stilt_dagster.settings import cluster, engine_directory
+
+        if not cluster():
+            find_hycs_std(engine_directory())  # what is missing is said before anything is loaded or made
         from stilt_dagster.definitions import defs
         from stilt_dagster.demo import demo_scene
         from stilt_dagster.operations.registration.register import register_scene
         from stilt_dagster.operations.run import run_scene
-        from stilt_dagster.science.pystilt import find_hycs_std
-        from stilt_dagster.settings import engine_directory
 
-        find_hycs_std(engine_directory())  # what is missing is said before anything is made
         store, instance = open_store(), open_instance()
         if not store.is_local:
             raise UserError(

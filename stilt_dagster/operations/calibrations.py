@@ -13,7 +13,7 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.costs.spent import Spent, calibrate
 from stilt_dagster.science.errors import FormatError, StoreError
-from stilt_dagster.science.file_formats import CALIBRATION_FORMAT, without_format
+from stilt_dagster.science.files.format_numbers import CALIBRATION_FORMAT, without_format
 
 _FOLDER, _FILE = "costs", "calibration.json"
 

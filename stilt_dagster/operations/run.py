@@ -23,6 +23,7 @@ from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import RunFailedError, UserError
 from stilt_dagster.science.pystilt import no_engine
 from stilt_dagster.science.scenes.receptors import SHARDS
+from stilt_dagster.settings import cluster
 
 #: The jobs that take a scene from its spec to its report, and the assets each makes; a background if it has one.
 RUNS = (
@@ -84,7 +85,8 @@ def run_scene(
     Raises
     ------
     NoEngineError
-        If there is something to simulate, and this machine has no hycs_std; before anything is run.
+        If there is something to simulate, and neither this machine has hycs_std nor runs leave it to a cluster; before
+        anything is run.
     UserError
         If a run failed for a reason the user can fix.
     RunFailedError
@@ -116,8 +118,8 @@ def run_scene(
 
 
 def _require_engine(scene: StoredScene, status: Status, selection: Selection) -> None:
-    """Make sure that a machine without hycs_std has nothing to simulate."""
-    if scene.engine_here is None and "trajectories" in selection.assets:
+    """Make sure that a machine without hycs_std has nothing to simulate, unless a cluster does it."""
+    if scene.engine_here is None and "trajectories" in selection.assets and not cluster():
         done = status.assets["trajectories"]["state"] == "ready" and status.outcomes["failed"] == 0
         if selection.everything or not done:
             raise no_engine()

@@ -12,7 +12,7 @@ from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
 from stilt_dagster.science.batches import Batch, plan_batches
 from stilt_dagster.science.errors import IncompleteError
-from stilt_dagster.science.file_formats import AGGREGATE_FORMAT, without_format
+from stilt_dagster.science.files.format_numbers import AGGREGATE_FORMAT, without_format
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.pystilt import WHEEL_BUILD

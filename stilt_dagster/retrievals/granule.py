@@ -16,7 +16,7 @@ from stilt_dagster.retrievals.table import Identify, Product, Table
 from stilt_dagster.retrievals.times import first_time, sounding_times
 from stilt_dagster.retrievals.variables import Variables
 from stilt_dagster.science.errors import RetrievalError, UnreadableError
-from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.files.hdf5_checks import find_hostile_part
 from stilt_dagster.science.observations.soundings import POSITION_DECIMALS, Soundings
 from stilt_dagster.science.scenes.observation_settings import Area
 from stilt_dagster.science.validation import validate

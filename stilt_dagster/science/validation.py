@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from stilt_dagster.science.errors import FormatError, UserError
-from stilt_dagster.science.file_formats import without_format
+from stilt_dagster.science.files.format_numbers import without_format
 
 _MAX_BYTES = 64 * 2**20
 

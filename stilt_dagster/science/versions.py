@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest
 

@@ -111,15 +111,20 @@ def submit(script: str, *, after: str = "") -> str:
     return _checked(printed.split(";")[0])  # behind it stands the cluster, where there are several
 
 
-def check() -> None:
-    """Ask whether a job of the site's defaults would be accepted; none is submitted.
+def check(script: str = "#!/bin/sh\n#SBATCH --output=/dev/null\nexit 0\n") -> None:
+    """Ask whether a job would be accepted; none is submitted.
+
+    Parameters
+    ----------
+    script : str, optional
+        Its script; one of nothing but the cluster's defaults without.
 
     Raises
     ------
     SlurmError
         If there is no Slurm here, it does not answer, or would refuse.
     """
-    _ask(["sbatch", "--test-only", "--output=/dev/null"], "#!/bin/sh\nexit 0\n")
+    _ask(["sbatch", "--test-only"], script)
 
 
 def cancel(job: str) -> None:

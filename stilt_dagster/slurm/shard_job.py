@@ -11,9 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from stilt_dagster.science.outcomes import PartSummary
     from stilt_dagster.science.part_pool import Progress
     from stilt_dagster.slurm.site import Site
+
+T = TypeVar("T")
 
 #: What is made, and what the names of its part files end with.
 _ENDINGS = {"trajectories": ".parquet", "footprints": ".nc"}
@@ -114,10 +117,12 @@ class ShardJob:
         SlurmError
             If there is no Slurm here, it refuses the job, or the job ended before all was done.
         """
+        if not todo:
+            return look()
         left = todo
         of_scene = job_name(self._scene.id, self._scene.store.root)  # what a person has submitted
         for name in (self._name_of(rerun=True), self._name_of(rerun=False), of_scene):
-            for job in waiting.find(name, self._tell):
+            for job in self._ask(partial(scheduler.find, name)):
                 self._tell(f"Slurm job {job} is in the queue for this already: waiting for it")
                 found = self._await(job, todo, look)
                 # What failed in it was tried, as what failed in a job of this run's own would be.
@@ -125,10 +130,11 @@ class ShardJob:
                     left, rerun = [b for b, part in found.items() if part is None], False
         if left:
             name = self._name_of(rerun=rerun)
-            if rerun:
-                self._remove_parts()
             script = self._script(name, left)
-            job = waiting.submit_once(name, script, self._tell)
+            if rerun:  # a job that would be refused costs no parts
+                self._ask(partial(scheduler.check, script))
+                self._remove_parts()
+            job = self._ask(partial(waiting.submit_once, name, script))
             receptors = counted(sum(len(b.receptors) for b in left), "receptor")
             self._tell(f"Slurm job {job}: {receptors} of {counted(len(_shards_of(left)), 'shard')}; logs: {self._logs}")
             self._await(job, left, look)
@@ -137,6 +143,10 @@ class ShardJob:
         if lost := [b for b, part in found.items() if part is None]:
             raise self._unfinished(lost)
         return found
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Ask the controller before the run's own job is submitted, until it answers."""
+        return waiting.patiently(question, self._tell, "no job of this run is submitted before it does")
 
     def _script(self, name: str, left: Collection[Batch]) -> str:
         """Return the script of a job that does some batches."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from stilt_dagster.slurm import scheduler
 from stilt_dagster.slurm.scheduler import SlurmError, SlurmUnavailable, Task
+
+T = TypeVar("T")
 
 #: Seconds between two questions to the controller: a short job is seen to end soon, a long one costs little.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -25,39 +28,41 @@ def summary(tasks: Iterable[Task]) -> str:
     return ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "states Slurm no longer knows"
 
 
-def submit_once(name: str, script: str, tell: Callable[[str], None]) -> str:
-    """Submit a script whose job has a name, unless there is such a job; return its id.
+def patiently(ask: Callable[[], T], tell: Callable[[str], None], meanwhile: str) -> T:
+    """Ask the controller until it answers; return what it says.
 
-    Where the controller does not answer, it is asked until it does: a submission that was accepted before is found.
-
-    Raises
-    ------
-    SlurmError
-        If there is no Slurm here, or it refuses the job.
-    """
-    ask = _Patience(tell, "nothing was submitted yet")
-    while True:
-        try:
-            found = scheduler.find(name)
-            return found[0] if found else scheduler.submit(script)
-        except SlurmUnavailable as error:
-            ask.again(error)
-
-
-def find(name: str, tell: Callable[[str], None]) -> list[str]:
-    """Return the jobs of a name that are queued or running, once the controller answers.
+    Parameters
+    ----------
+    ask : callable
+        Asks.
+    tell : callable
+        Called with a line now and then where there is no answer.
+    meanwhile : str
+        What that means for the run.
 
     Raises
     ------
     SlurmError
-        If there is no Slurm here.
+        If there is no Slurm here, or it refuses.
     """
-    ask = _Patience(tell, "jobs of this run are looked for before any is submitted")
+    patience = _Patience(tell, meanwhile)
     while True:
         try:
-            return scheduler.find(name)
+            return ask()
         except SlurmUnavailable as error:
-            ask.again(error)
+            patience.again(error)
+
+
+def submit_once(name: str, script: str) -> str:
+    """Submit a script whose job has a name, unless there is such a job, from a try nobody heard the answer of.
+
+    Raises
+    ------
+    SlurmError
+        If there is no Slurm here, it does not answer, or refuses the job.
+    """
+    found = scheduler.find(name)
+    return found[0] if found else scheduler.submit(script)
 
 
 def wait(job: str, tell: Callable[[str], None], look: Callable[[], None]) -> list[Task]:

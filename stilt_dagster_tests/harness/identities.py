@@ -62,6 +62,7 @@ class Identities:
     checked: bool = False
 
     def __post_init__(self) -> None:
+        self._asking = threading.Lock()
         self.authority = Authority(self.directory)
         self.certificate = self.authority.issue("server", "server")
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) for _ in range(2)]
@@ -106,11 +107,12 @@ class Identities:
     def _moto(self, service: str, **said: str) -> str:
         """Ask a service of moto's beside its S3, as nobody, and return the answer."""
         headers = {"Authorization": f"AWS4-HMAC-SHA256 Credential=any/20230101/us-east-1/{service}/aws4_request"}
-        self._check_rights(False)
-        try:
-            return self._post("/", urlencode(said).encode(), headers)
-        finally:
-            self._check_rights(self.checked)
+        with self._asking:
+            self._check_rights(False)
+            try:
+                return self._post("/", urlencode(said).encode(), headers)
+            finally:
+                self._check_rights(self.checked)
 
     def _check_rights(self, check: bool) -> None:
         # Of any other content, the server takes it for a form.

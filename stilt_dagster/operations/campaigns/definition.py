@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import CampaignError
-from stilt_dagster.science.file_formats import CAMPAIGN_FORMAT
+from stilt_dagster.science.files.format_numbers import CAMPAIGN_FORMAT
 from stilt_dagster.science.scenes.settings import Budget
 from stilt_dagster.science.validation import Day, Hours, Spec, parse_yaml, validate
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import FormatError, RetrievalError
-from stilt_dagster.science.file_formats import LEDGER_FORMAT, without_format
+from stilt_dagster.science.files.format_numbers import LEDGER_FORMAT, without_format
 
 #: Granules handled between two writings of the ledger.
 _WRITE_EVERY = 10

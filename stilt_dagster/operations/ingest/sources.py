@@ -11,7 +11,7 @@ from pydantic import Field
 from stilt_dagster.resources.store import Store
 from stilt_dagster.retrievals import PRODUCTS
 from stilt_dagster.science.errors import RetrievalError, SceneError
-from stilt_dagster.science.file_formats import SOURCE_FORMAT
+from stilt_dagster.science.files.format_numbers import SOURCE_FORMAT
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.observation_settings import Area, Selection
 from stilt_dagster.science.scenes.settings import Budget

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stilt_dagster.operations.products.export import jacobian_files
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import JacobianError
-from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.files.hdf5_checks import find_hostile_part
 from stilt_dagster.science.jacobian.adapters.codes import Code
 
 if TYPE_CHECKING:

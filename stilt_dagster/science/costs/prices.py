@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stilt_dagster.science.errors import UserError
-from stilt_dagster.science.file_formats import PRICES_FORMAT
+from stilt_dagster.science.files.format_numbers import PRICES_FORMAT
 from stilt_dagster.science.validation import Spec, parse_yaml, validate
 
 #: Name of the table, in the package and in a store's root.

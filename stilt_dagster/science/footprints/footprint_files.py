@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.file_formats import FOOTPRINTS_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import FOOTPRINTS_FORMAT, require_format
 from stilt_dagster.science.footprints.gridding import Footprint, sparse_row
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.grid import Grid

@@ -33,7 +33,7 @@ def open_footprints(folder: Path | str) -> xr.Dataset:
     """
     import xarray as xr
 
-    from stilt_dagster.science.file_formats import FOOTPRINTS_FORMAT, require_format
+    from stilt_dagster.science.files.format_numbers import FOOTPRINTS_FORMAT, require_format
 
     root = Path(folder)
     parts = sorted([*root.glob("part-*.nc"), *root.glob("*/part-*.nc")])

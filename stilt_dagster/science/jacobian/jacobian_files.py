@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, write_grid, write_outcomes
 from stilt_dagster.science.jacobian.row_spool import RowSpool
 from stilt_dagster.science.observations.column_operator import operators

@@ -9,7 +9,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT, require_format
 from stilt_dagster.science.outcomes import Meter, Outcome, PartSummary, Report
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import Source, size_of

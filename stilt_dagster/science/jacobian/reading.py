@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import JacobianError
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT, require_format
+from stilt_dagster.science.files.hdf5_checks import find_hostile_part_of
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, STATUS
-from stilt_dagster.science.hdf5_checks import find_hostile_part_of
 from stilt_dagster.science.jacobian.cells import GridCells
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import BackgroundError, IncompleteError
-from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.files.hdf5_checks import find_hostile_part
 from stilt_dagster.science.observations.background_files import BOUNDARY_COLUMNS, FIELD_COLUMNS
 from stilt_dagster.science.observations.boundary import Box
 from stilt_dagster.science.observations.column_operator import particle_weights, redistributed_weights

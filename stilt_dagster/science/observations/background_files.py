@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stilt_dagster.science.file_formats import BACKGROUND_FORMAT, METADATA_KEY, require_format
+from stilt_dagster.science.files.format_numbers import BACKGROUND_FORMAT, METADATA_KEY, require_format
 from stilt_dagster.science.scratch import Source, writing
 
 #: Columns of a scene that names a field: ppm, ppm, and a share.

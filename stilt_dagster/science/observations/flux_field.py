@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import FluxError
-from stilt_dagster.science.hdf5_checks import find_hostile_part
+from stilt_dagster.science.files.hdf5_checks import find_hostile_part
 from stilt_dagster.science.scenes.observation_settings import FluxSource
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.file_formats import JACOBIAN_FORMAT
+from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT
 from stilt_dagster.science.footprints.footprint_files import STATUS
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.outcomes import Escapes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.file_formats import SCENE_FORMAT, without_format
+from stilt_dagster.science.files.format_numbers import SCENE_FORMAT, without_format
 from stilt_dagster.science.scenes.domain_file import is_domain, scene_from_domain
 from stilt_dagster.science.scenes.observation_settings import Retrieval, Retrieved
 from stilt_dagster.science.scenes.receptor_files import read_receptor_file

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stilt_dagster.science.errors import SceneError
-from stilt_dagster.science.file_formats import METADATA_KEY, RECEPTORS_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import METADATA_KEY, RECEPTORS_FORMAT, require_format
 from stilt_dagster.science.scenes.receptors import Receptors
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.scratch import Source

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stilt_dagster.science.errors import DamagedError
-from stilt_dagster.science.file_formats import METADATA_KEY, PARTICLES_FORMAT, require_format
+from stilt_dagster.science.files.format_numbers import METADATA_KEY, PARTICLES_FORMAT, require_format
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scratch import Source, size_of
 from stilt_dagster.science.transport.effort import Effort

@@ -241,16 +241,22 @@ def test_the_documented_rights_are_enough_and_none_too_many(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["irsa", "workload identity"])
 def test_a_scene_whose_credentials_keep_expiring_is_the_scene_of_a_directory(
-    kind: str, take: Take, identities: Identities, tmp_path: Path, meteorology: Path, finished: Project
+    kind: str,
+    take: Take,
+    identities: Identities,
+    tmp_path: Path,
+    meteorology: Path,
+    finished: Project,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Store and meteorology in a bucket: every array of the jacobian is the one of a directory."""
+    identities.lasts = 299
     store = take(kind)
+    monkeypatch.setattr(retries, "RETRY", retries.RETRY.with_timeout(60.0))
     place = f"{store.root}/met"
     for path in meteorology.iterdir():
         with path.open("rb") as file:
             buckets.objects_at(place).write(path.name, file, path.stat().st_size, None)
-    identities.asked.clear()
-    identities.lasts = 299
     with dg.instance_for_test() as instance:
         bench = Bench(tmp_path, meteorology, instance, f"{store.root}/store")
         scene = bench.scene(meteorology={"directory": place})

@@ -21,7 +21,7 @@ from stilt_dagster.operations.plan import read_prices
 from stilt_dagster.operations.status import scene_status
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science.errors import FormatError, UserError
-from stilt_dagster.science.file_formats import require_format
+from stilt_dagster.science.files.format_numbers import require_format
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.upgrades.eras import VALLEY, WINDY, content, unpack
 
