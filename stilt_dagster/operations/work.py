@@ -7,6 +7,7 @@ it. Two that are given the same shard do the same work, and harm each other's fi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from stilt_dagster.operations.plan import require_scene_within
@@ -18,12 +19,8 @@ from stilt_dagster.resources.stored_scene import OF_SCENES, OF_SHARDS, StoredSce
 from stilt_dagster.science.costs.plan import Concurrency
 from stilt_dagster.science.costs.sizes import GRIDDING_CORES
 from stilt_dagster.science.errors import IncompleteError, RunFailedError, counted
-from stilt_dagster.science.footprints.footprints import grid_shards
-from stilt_dagster.science.footprints.row_error import row_estimator
 from stilt_dagster.science.outcomes import Report
-from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.trajectories import simulate_shards
 from stilt_dagster.science.versions import meteorology_key
 
 
@@ -66,29 +63,16 @@ def work_shards(
     """
     meteorology = require_work_may_begin(scene, workers)
     batches = scene.batches_of(shards)
-    with scene.store.scratch() as scratch, scratch_directory() as runs:
-        if "trajectories" in assets:
-            report = simulate_shards(
-                batches,
-                scene.spec.transport,
-                meteorology,
-                open_engine(runs),
-                scene.trajectories,
-                scratch,
-                workers=workers,
-                estimator=row_estimator(scene.spec),
-                report_progress=lambda done, total: report_progress("trajectories", done, total),
-            )
-        if "footprints" in assets:
-            report = grid_shards(
-                batches,
-                scene.spec,
-                scene.trajectories,
-                scene.footprints,
-                scratch,
-                workers=min(workers, GRIDDING_CORES),
-                report_progress=lambda done, total: report_progress("footprints", done, total),
-            )
+    if "trajectories" in assets:
+        report = scene.simulate(
+            batches, meteorology, open_engine, workers=workers, report_progress=partial(report_progress, "trajectories")
+        )
+    if "footprints" in assets:
+        report = scene.grid(
+            batches,
+            workers=min(workers, GRIDDING_CORES),
+            report_progress=partial(report_progress, "footprints"),
+        )
     return report
 
 

@@ -14,7 +14,6 @@ from stilt_dagster.resources.meteorology_archive import FileArchive
 from stilt_dagster.resources.store import Store
 from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.pystilt import WHEEL_BUILD, engine_here
-from stilt_dagster.science.scratch import scratch_directory
 from stilt_dagster.science.transport.hysplit import Hysplit
 
 if TYPE_CHECKING:
@@ -121,22 +120,9 @@ class ShardWork(dg.ConfigurableResource):  # type: ignore[type-arg]
         Report
             Of all receptors of the shards, done now or before.
         """
-        from stilt_dagster.science.footprints.row_error import row_estimator
-        from stilt_dagster.science.transport.trajectories import simulate_shards
-
-        with scene.store.scratch() as scratch, scratch_directory() as runs:
-            return simulate_shards(
-                shards,
-                scene.spec.transport,
-                meteorology,
-                engine.open(runs),
-                scene.trajectories,
-                scratch,
-                workers=engine.n_workers,
-                rerun=rerun,
-                estimator=row_estimator(scene.spec),
-                report_progress=report_progress,
-            )
+        return scene.simulate(
+            shards, meteorology, engine.open, workers=engine.n_workers, rerun=rerun, report_progress=report_progress
+        )
 
     def grid(
         self,
@@ -157,19 +143,7 @@ class ShardWork(dg.ConfigurableResource):  # type: ignore[type-arg]
         IncompleteError
             If trajectories are missing, or were made with other inputs.
         """
-        from stilt_dagster.science.footprints.footprints import grid_shards
-
-        with scene.store.scratch() as scratch:
-            return grid_shards(
-                shards,
-                scene.spec,
-                scene.trajectories,
-                scene.footprints,
-                scratch,
-                workers=engine.n_workers,
-                rerun=rerun,
-                report_progress=report_progress,
-            )
+        return scene.grid(shards, workers=engine.n_workers, rerun=rerun, report_progress=report_progress)
 
 
 def open_scene(store: StoreResource, engine: TransportEngine, scene: str) -> StoredScene:

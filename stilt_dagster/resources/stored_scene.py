@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
@@ -18,6 +19,15 @@ from stilt_dagster.science.part_index import IndexedFolder, indexed_folders
 from stilt_dagster.science.pystilt import WHEEL_BUILD
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.scratch import scratch_directory
+
+if TYPE_CHECKING:
+    from stilt_dagster.science.meteorology.description import Meteorology
+    from stilt_dagster.science.outcomes import Report
+    from stilt_dagster.science.part_pool import Progress
+    from stilt_dagster.science.transport.hysplit import Hysplit
+
+    Shards = Mapping[str, Sequence[Batch]]
 
 #: Products that are made of a shard, as parts, whatever of the others is there; and those made of all shards.
 OF_SHARDS = ("trajectories", "footprints")
@@ -188,6 +198,81 @@ class StoredScene:
     def footprints(self) -> Callable[[str], IndexedFolder]:
         """The folder of each shard's footprints."""
         return self._folders("footprints")
+
+    def simulate(
+        self,
+        shards: Shards,
+        meteorology: Meteorology,
+        open_engine: Callable[[Path], Hysplit],
+        *,
+        workers: int,
+        rerun: bool = False,
+        report_progress: Progress = lambda done, total: None,
+    ) -> Report:
+        """Simulate what of some shards is missing, failed, or was made with other inputs.
+
+        Parameters
+        ----------
+        shards : mapping of str to sequence of Batch
+            Whole shards, see :meth:`batches_of`.
+        meteorology : Path or sequence of Path
+            The files of the aggregate, on this machine.
+        open_engine : callable
+            Gives the transport engine that runs in a directory.
+        workers : int
+            Simulations at a time.
+        rerun : bool, optional
+            Do everything again.
+        report_progress : callable, optional
+            Told of receptors done and in all.
+
+        Returns
+        -------
+        Report
+            Of all receptors of the shards, done now or before.
+        """
+        from stilt_dagster.science.footprints.row_error import row_estimator
+        from stilt_dagster.science.transport.trajectories import simulate_shards
+
+        with self.store.scratch() as scratch, scratch_directory() as runs:
+            return simulate_shards(
+                shards,
+                self.spec.transport,
+                meteorology,
+                open_engine(runs),
+                self.trajectories,
+                scratch,
+                workers=workers,
+                rerun=rerun,
+                estimator=row_estimator(self.spec),
+                report_progress=report_progress,
+            )
+
+    def grid(
+        self, shards: Shards, *, workers: int, rerun: bool = False, report_progress: Progress = lambda done, total: None
+    ) -> Report:
+        """Make what of some shards' footprints is missing or was made with other particles or settings.
+
+        Parameters and what is returned are as of :meth:`simulate`.
+
+        Raises
+        ------
+        IncompleteError
+            If trajectories are missing, or were made with other inputs.
+        """
+        from stilt_dagster.science.footprints.footprints import grid_shards
+
+        with self.store.scratch() as scratch:
+            return grid_shards(
+                shards,
+                self.spec,
+                self.trajectories,
+                self.footprints,
+                scratch,
+                workers=workers,
+                rerun=rerun,
+                report_progress=report_progress,
+            )
 
     def relist(self) -> None:
         """Forget which parts there are: others may have written some."""

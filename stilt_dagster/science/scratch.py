@@ -23,8 +23,9 @@ from stilt_dagster.science.errors import StoreError
 #: Names of scratch directories: whose processes their numbers are of, the process, and anything.
 _NAME = re.compile(r"stilt-([0-9a-f]{12})-(\d{1,10})-\w+")
 
-#: Scratch of which nobody can tell whether its process lives is taken for abandoned after so long, s.
-_ABANDONED = 30 * 86_400.0
+#: Scratch of which nobody can tell whether its process lives is taken for abandoned when nothing was put there or taken
+#: away for so long, s: far longer than a simulation.
+_ABANDONED = 3 * 86_400.0
 
 #: A file of this machine, or an open one that may be elsewhere.
 Source = Path | BinaryIO
