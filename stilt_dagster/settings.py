@@ -41,6 +41,9 @@ ENVIRONMENT = {
     "COLUMNS": "How wide tables are printed. Default: the terminal's width.",
 }
 
+#: Variables of Dagster and its database, which what records nothing has no use for.
+_OF_DAGSTER = re.compile(r"DAGSTER_|PG[A-Z]+$")
+
 
 def store_url() -> str:
     """Return where the store is: ``STILT_STORE``, by default ``./data``; a directory as an absolute path."""
@@ -162,6 +165,11 @@ def slurm_site() -> Path | None:
     """Return the file of what a site sets for array jobs, ``STILT_SLURM``; None without."""
     place = os.environ.get("STILT_SLURM")
     return Path(place).expanduser() if place else None
+
+
+def job_environment() -> dict[str, str]:
+    """Return what jobs on other machines get of this process's environment: no secret of Dagster's, and of alerts."""
+    return {name: value for name, value in os.environ.items() if name != "STILT_ALERTS" and not _OF_DAGSTER.match(name)}
 
 
 def docs_page(page: str, section: str) -> str:

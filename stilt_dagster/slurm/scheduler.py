@@ -1,6 +1,7 @@
 """Slurm's own commands, as a user types them: submit, cancel, find, and how the tasks of a job are.
 
-Scripts go to ``sbatch`` by standard input, so that no argument holds more than an option, and no shell is between.
+Scripts go to ``sbatch`` by standard input, so that no argument holds more than an option, and no shell is between. It
+hands its environment on to the job, and so gets none of Dagster's secrets.
 Accounting is not needed: the controller knows a job for some minutes after its end, and ``sacct`` is asked only then.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stilt_dagster.science.errors import UserError
+from stilt_dagster.settings import job_environment
 
 #: Ids of jobs, and of tasks of arrays.
 _JOB = re.compile(r"[1-9]\d{0,9}(_\d{1,7})?")
@@ -232,7 +234,15 @@ def _run(command: list[str], script: str = "") -> str:
     """Run one of Slurm's commands, and return what it prints."""
     try:
         # Names of Slurm's, options, and ids that were checked; no shell.
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(
+            command,
+            input=script,
+            capture_output=True,
+            text=True,
+            env=job_environment(),
+            timeout=_TIMEOUT,
+            check=False,
+        )
     except FileNotFoundError:
         raise SlurmError(
             f"{command[0]} is not on PATH: run this where Slurm's commands are, such as a login node"

@@ -46,6 +46,18 @@ def test_a_job_can_be_cancelled_more_than_once(slurm: Slurm) -> None:
     assert scheduler.tasks("999999") == [], "nobody knows it, and there is no accounting"
 
 
+def test_a_job_knows_the_store_and_none_of_dagsters_secrets(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DAGSTER_POSTGRES_PASSWORD", "PGPASSWORD", "STILT_ALERTS"):
+        monkeypatch.setenv(name, "hush-hush")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    finished(scheduler.submit(script("env", output=str(tmp_path / "job.log"))))
+    seen = wait_for("the job's log", lambda: (tmp_path / "job.log").read_text(), 30)
+    assert "AWS_REGION=us-west-2" in seen
+    assert "hush-hush" not in seen
+
+
 def test_refusals_are_a_line_with_slurms_own_reason(slurm: Slurm) -> None:
     with pytest.raises(scheduler.SlurmError, match=r"sbatch refused: .*invalid partition specified: none") as refused:
         scheduler.submit(script("exit 0", partition="none"))
