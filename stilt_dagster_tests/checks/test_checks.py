@@ -145,7 +145,7 @@ def test_a_failed_receptor_is_named_with_hysplits_log(bench: Bench) -> None:
     ],
 )
 def test_a_damaged_jacobian_fails_the_check_for_it(bench: Bench, monkeypatch: Any, check: str, damage: Any) -> None:
-    module = importlib.import_module("stilt_dagster.assets.jacobian")
+    module = importlib.import_module("stilt_dagster.science.jacobian.jacobian")
     build = module.build_jacobian
 
     def damaged(scene: Any, batches: Any, folders: Any, path: Path, *rest: Any) -> Any:
