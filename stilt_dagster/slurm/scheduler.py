@@ -22,10 +22,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 #: What Slurm's commands say when no controller answers.
 _UNREACHABLE = re.compile(
-    r"unable to contact slurm controller|connection refused|could not establish a conf|socket timed out"
+    r"unable to contact slurm controller|connection refused|socket timed out"
     r"|transport endpoint|zero bytes were transmitted|slurm backup controller",
     re.I,
 )
+
+#: What they say where nobody has told them of a cluster.
+_NO_CLUSTER = re.compile(r"could not establish a conf", re.I)
 
 #: What they say of a job that is too long ago, or never was.
 _UNKNOWN = re.compile(r"invalid job id specified", re.I)
@@ -255,6 +258,10 @@ def _run(command: list[str], script: str = "") -> str:
     said = said[:400] or f"exit code {done.returncode}"
     if _UNKNOWN.search(said):
         raise _UnknownJob(said)
+    if _NO_CLUSTER.search(said):
+        raise SlurmError(
+            f"{command[0]} knows no Slurm cluster: run this on a login node, or set SLURM_CONF to its configuration"
+        )
     if _UNREACHABLE.search(said):
         raise SlurmUnavailable(f"Slurm's controller does not answer {command[0]}: {said}; try again when it is up")
     raise SlurmError(f"{command[0]} refused: {said}")

@@ -69,7 +69,7 @@ def test_refusals_are_a_line_with_slurms_own_reason(slurm: Slurm) -> None:
         scheduler.find("--all")
 
 
-def test_no_slurm_and_no_controller_are_told_apart(
+def test_no_slurm_no_cluster_and_no_controller_are_told_apart(
     slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "slurm.conf"
@@ -78,6 +78,11 @@ def test_no_slurm_and_no_controller_are_told_apart(
     monkeypatch.setenv("SLURM_CONF", str(elsewhere))
     with pytest.raises(scheduler.SlurmUnavailable, match="controller does not answer squeue"):
         scheduler.find("some.array")
+    monkeypatch.delenv("SLURM_CONF")
+    if not Path("/etc/slurm/slurm.conf").exists():  # else this machine belongs to a cluster
+        with pytest.raises(scheduler.SlurmError, match="squeue knows no Slurm cluster: run this on a login") as error:
+            scheduler.find("some.array")
+        assert not isinstance(error.value, scheduler.SlurmUnavailable), "waiting would not help"
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(scheduler.SlurmError, match="sbatch is not on PATH: run this where Slurm's commands are"):
         scheduler.submit(script("exit 0"))
