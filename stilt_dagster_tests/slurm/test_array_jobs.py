@@ -156,12 +156,20 @@ def test_tasks_that_are_killed_preempted_requeued_and_cancelled_lose_and_double_
     submit = ("slurm", SCENE, "--tasks", "2", "--submit", "--output", project.path / "logs", "--json")
     rng = random.Random(20230715)
     name = ""
-    for kind in kills.KINDS:
+
+    def disturbed(kind: str) -> bool:
+        """Do it to a task; where all have ended before it could be done, let them begin from nothing."""
+        nonlocal name
         if not name or not slurm.run("squeue", "--noheader", f"--name={name}"):
+            for asset in ("trajectories", "footprints"):
+                shutil.rmtree(project.store / asset, ignore_errors=True)
             job = json.loads(project.cli(*submit, **slurm.environment).stdout)["jobs"][0]
             name = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%j").splitlines()[0]
+        return kills.disturb(slurm, name, kind, rng)
+
+    for kind in kills.KINDS:
         wait_for(
-            f"a task to {kind}", lambda kind=kind, name=name: kills.disturb(slurm, name, kind, rng), 120, every=0.2,
+            f"a task to {kind}", lambda kind=kind: disturbed(kind), 120, every=0.2,
             progress=lambda: slurm.run("squeue", "--noheader", "--array", "--format=%i %T"),
         )  # fmt: skip
     drained(slurm)
