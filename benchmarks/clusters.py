@@ -23,8 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.slurm_kills import SCENE, differences, prepare, wait
-from stilt_dagster.demo.meteorology import Weather, make_meteorology
+from benchmarks.slurm_kills import SCENE, differences, prepare, steady_wind, wait
 from stilt_dagster_tests.conftest import Project
 from stilt_dagster_tests.harness.slurm import Slurm
 
@@ -90,11 +89,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clusters-") as directory, Slurm() as slurm:
         root = Path(directory)
-        meteorology = root / "meteorology"
-        meteorology.mkdir()
-        make_meteorology(
-            meteorology, "2023-07-15T06:00", 12, (-114.0, 38.8, -110.4, 42.2), Weather(speed=6.0, direction=270.0)
-        )
+        meteorology = steady_wind(root / "meteorology")
         here = prepare(root / "here", meteorology, options.receptors)
         there = prepare(root / "there", meteorology, options.receptors)
         rows = {"one process, `scene run --workers 4`": timed(here, "scene", "run", SCENE, "--workers", "4")}

@@ -88,6 +88,14 @@ def wait(slurm: Slurm, seconds: float = 600) -> None:
         time.sleep(0.5)
 
 
+def steady_wind(directory: Path) -> Path:
+    """Make twelve hours of a west wind of 6 m/s in a directory, and return it."""
+    directory.mkdir()
+    domain = (-114.0, 38.8, -110.4, 42.2)
+    make_meteorology(directory, "2023-07-15T06:00", 12, domain, Weather(speed=6.0, direction=270.0))
+    return directory
+
+
 def main() -> int:
     """Run the scene, and print what was done to it and what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -98,11 +106,7 @@ def main() -> int:
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="slurm-kills-") as directory, Slurm() as slurm:
         root = Path(directory)
-        meteorology = root / "meteorology"
-        meteorology.mkdir()
-        make_meteorology(
-            meteorology, "2023-07-15T06:00", 12, (-114.0, 38.8, -110.4, 42.2), Weather(speed=6.0, direction=270.0)
-        )
+        meteorology = steady_wind(root / "meteorology")
         expected = prepare(root / "undisturbed", meteorology, options.receptors)
         expected.cli("scene", "run", SCENE)
         project = prepare(root / "disturbed", meteorology, options.receptors)

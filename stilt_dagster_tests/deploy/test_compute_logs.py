@@ -67,7 +67,6 @@ def write_and_read(opened: Callable[[], ComputeLogManager]) -> str | None:
 
 
 def test_logs_on_s3_by_the_role_of_the_pod(open_logs: Open, token: Path, tmp_path: Path) -> None:
-    pytest.importorskip("dagster_aws", reason="compute logs on S3 need stilt_dagster[aws]")
     allowed = {
         "Effect": "Allow",
         "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
@@ -91,7 +90,6 @@ def test_logs_on_s3_by_the_role_of_the_pod(open_logs: Open, token: Path, tmp_pat
 def test_logs_on_azure_by_the_identity_of_the_pod(
     open_logs: Open, token: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("dagster_azure", reason="compute logs on Azure need stilt_dagster[azure]")
     host, known = f"{ACCOUNT}.blob.localhost", socket.getaddrinfo
 
     def find(name: Any, *arguments: Any, **options: Any) -> Any:

@@ -17,7 +17,6 @@ import yaml
 
 from stilt_dagster_tests.conftest import ROOT
 from stilt_dagster_tests.harness.environments import python_with
-from stilt_dagster_tests.harness.processes import Unavailable
 
 LOCK = "pip==24.0 --hash=sha256:" + "0" * 64 + "\nwheel==0.45.0 --hash=sha256:" + "1" * 64 + "\n"
 
@@ -25,10 +24,7 @@ LOCK = "pip==24.0 --hash=sha256:" + "0" * 64 + "\nwheel==0.45.0 --hash=sha256:" 
 def tool(name: str) -> Path:
     """Return the interpreter of a tool, in the version that the Makefile names."""
     [version] = re.findall(rf"\$\(TOOLS\)/({name}==[\d.]+)$", (ROOT / "Makefile").read_text(), re.M)
-    try:
-        return python_with(version)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    return python_with(version)
 
 
 # -- vulnerabilities ---------------------------------------------------------------------------------------------------

@@ -52,8 +52,6 @@ def materialize(production: Production, scene: str, *assets: str) -> list[str]:
 def test_a_scene_is_what_it_is_on_a_laptop(
     bucket: bool, tmp_path: Path, meteorology: Path, local: Callable[..., dict[str, np.ndarray]]
 ) -> None:
-    if bucket:
-        pytest.importorskip("dagster_aws", reason="Dagster's compute logs on S3 need stilt_dagster[aws]")
     file = tmp_path / "scene.yaml"
     file.write_text(yaml.safe_dump(deep_merge(SCENE, {"meteorology": {"directory": str(meteorology)}})))
     scene = "valley-20230715t0920"
