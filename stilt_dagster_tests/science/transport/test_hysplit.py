@@ -19,9 +19,9 @@ from stilt_dagster.science.errors import EngineError, Interrupted, NoEngineError
 from stilt_dagster.science.pystilt import WHEEL_BUILD, engine_here
 from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings, seed_for
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit, release
 from stilt_dagster.science.transport.particles import Particles
-from stilt_dagster.science.transport.trajectories import simulate
 
 TIME = dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC)
 HERE = make_receptor(TIME, -112.0, 40.5, 5)
