@@ -10,8 +10,8 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.random_numbers import RandomState, begin_particle, next_uniform
 
-#: What hycs_std multiplies a number of particles with before it rounds it up, in single precision. Fitted to how many it
-#: starts: 9 of 9 and 16 of 16, but 11 of 10 and 38 of 37.
+#: What hycs_std multiplies a number of particles with before it rounds it up, in single precision. Fitted to how many
+#: it starts: 9 of 9 and 16 of 16, but 11 of 10 and 38 of 37.
 _ROUNDING = 1 + 5.23e-8
 
 
