@@ -72,7 +72,10 @@ def row_cases(n: int, numpar: int) -> list[Case]:
         lon, lat = round(rng.uniform(west, east), 4), round(rng.uniform(south, north), 4)
         late = {when: time for when, time in met.times.items() if name != "hrrr" or when != "day"}
         time = late[rng.choice(list(late))] - dt.timedelta(minutes=int(rng.integers(0, 60)))
-        kind, height = rng.choice(["point", "column", "slant"], p=[0.6, 0.2, 0.2]), round(float(rng.exponential(60)) + 2)
+        kind, height = (
+            rng.choice(["point", "column", "slant"], p=[0.6, 0.2, 0.2]),
+            round(float(rng.exponential(60)) + 2),
+        )
         top = int(rng.choice([1000, 2000, 3000]))
         place: tuple[Any, Any, Any] = {
             "point": (lon, lat, height),
@@ -144,9 +147,7 @@ def rows(engine: str, n: int, numpar: int, folder: Path, threads: int) -> dict[s
     """Compare row sums, print and return their bias."""
     differences: dict[str, list[float]] = {}
     for case in row_cases(n, numpar):
-        one, other = (
-            next(iter(runs(case, which, [1], folder, threads))).row_sum for which in (engine, "hysplit")
-        )
+        one, other = (next(iter(runs(case, which, [1], folder, threads))).row_sum for which in (engine, "hysplit"))
         if one + other > 0:
             differences.setdefault(case.meteorology, []).append(2 * (one - other) / (one + other))
     print("| meteorology | receptors | bias of row sums | standard error | spread |")

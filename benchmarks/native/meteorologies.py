@@ -56,9 +56,7 @@ def _made(weather: Weather) -> Meteorology:
         return dt.datetime(2023, 7, 15, hour, minute, tzinfo=dt.UTC)
 
     times = {"night": at(10), "morning": at(17, 30), "day": at(21)}
-    return Meteorology(
-        weather, (-113.0, 39.8, -111.0, 41.6), Grid(-114.0, -110.0, 0.02, 39.0, 42.4, 0.02), times
-    )
+    return Meteorology(weather, (-113.0, 39.8, -111.0, 41.6), Grid(-114.0, -110.0, 0.02, 39.0, 42.4, 0.02), times)
 
 
 def _hrrr() -> Meteorology:

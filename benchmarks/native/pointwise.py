@@ -113,7 +113,8 @@ def compare(engine: Diagnoses, name: str, n: int, folder: Path) -> dict[str, dic
     each["all"] = {q: np.concatenate([some[q] for some in each.values()]) for q in QUANTITIES}
     return {
         when: {
-            q: {"median": float(np.median(e)), "p95": float(np.quantile(e, 0.95)), "rows": len(e)} for q, e in some.items()
+            q: {"median": float(np.median(e)), "p95": float(np.quantile(e, 0.95)), "rows": len(e)}
+            for q, e in some.items()
         }
         for when, some in each.items()
     }

@@ -138,9 +138,7 @@ def _digest(case: Case, particles: Particles) -> Run:
     """Return what is compared of some particles."""
     p = particles.columns
     grid = METEOROLOGIES[case.meteorology].grid
-    footprint = calculate_footprint(
-        p["particle"], p["age"], p["lon"], p["lat"], p["foot"], grid, time_integrate=True
-    )
+    footprint = calculate_footprint(p["particle"], p["age"], p["lon"], p["lat"], p["foot"], grid, time_integrate=True)
     field = footprint.dense(grid, 1)[0].ravel()
     cells = np.flatnonzero(field)
     n = abs(case.n_hours) * 60

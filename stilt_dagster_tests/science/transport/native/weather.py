@@ -23,9 +23,9 @@ from stilt_dagster_tests.science.meteorology.global_files import HYBRID, PRESSUR
 _G, _CP, _KAPPA, _R = 9.80665, 1004.0, 287.05 / 1004.0, 287.05
 _THETA, _LAPSE, _GROUND = 300.0, 0.005, 1013.0  # K, K m-1, hPa
 
-#: The box of the files, and their hours: a night, and the day that follows it in North America.
+#: The box of the files, and when they begin: 20 hours are a night, and the day that follows it in North America.
 BOX = (-114.0, 39.0, -110.0, 42.4)
-START, HOURS = pd.Timestamp("2023-07-15T04:00"), 20
+START = pd.Timestamp("2023-07-15T04:00")
 
 Floats = NDArray[np.float64]
 Vertical = Literal["sigma", "pressure", "hybrid"]
@@ -43,11 +43,17 @@ class Weather:
         Height of its ranges of mountains above the plain, m.
     wind : float
         Speed aloft, m/s.
+    steady : float, optional
+        A solar hour at which the weather stays, the same everywhere.
+    hours : int
+        How many hourly steps it has.
     """
 
     vertical: Vertical
     relief: float = 0.0
     wind: float = 5.0
+    steady: float | None = None
+    hours: int = 20
 
     def write(self, path: Path) -> Path:
         """Write the file, if it is not there."""
@@ -61,7 +67,7 @@ class Weather:
         axis = {"sigma": SigmaAxis, "pressure": PressureAxis, "hybrid": HybridAxis}[self.vertical](levels=levels)
         lon, lat = arl.grid_lonlat(grid)
         with File(part, mode="w", source="HRRR" if lambert else "GDAS", grid=grid, vertical_axis=axis) as file:
-            for hour in range(HOURS):
+            for hour in range(self.hours):
                 time = START + pd.Timedelta(hours=hour)
                 step = file.create_recordset(time, forecast=0)
                 for (name, level, diff), values in self._fields(lon, lat, time, axis).items():
@@ -74,6 +80,8 @@ class Weather:
         """Return the fields of one hour, by name, level and difference record."""
         x = (lon - (BOX[0] + BOX[2]) / 2) * 85.0
         y = (lat - (BOX[1] + BOX[3]) / 2) * 111.2
+        if self.steady is not None:
+            x, y = np.zeros_like(x), np.zeros_like(y)
         ground = _Ground(x, y, time, lon, self)
         # Each column is integrated upwards from its ground, on heights fine enough for the lowest level.
         z = np.concatenate([np.arange(0, 400, 4.0), np.arange(400, 16_000, 50.0)])
@@ -103,7 +111,9 @@ class Weather:
         found: dict[tuple[str, int, Any], Any] = {(name, 0, None): values for name, values in surface.items()}
         if lambert:
             found["TPP1", 0, "DIFR"] = 0.0
-        levels = np.moveaxis(np.broadcast_to(axis.to_pressure(surface_pressure=ground.pressure), (*x.shape, len(axis.levels))), -1, 0)
+        levels = np.moveaxis(
+            np.broadcast_to(axis.to_pressure(surface_pressure=ground.pressure), (*x.shape, len(axis.levels))), -1, 0
+        )
         for level, pressure in enumerate(levels[1:], start=1):
             wanted = (pressure / 1000) ** _KAPPA
             height = _crossing(z, exner, wanted)
@@ -127,8 +137,8 @@ class _Ground:
     """The surface and the boundary layer above it at one time, fields of shape ``(ny, nx)``."""
 
     def __init__(self, x: Floats, y: Floats, time: pd.Timestamp, lon: Floats, weather: Weather) -> None:
-        hours = (time - START) / pd.Timedelta(hours=1)
-        solar = (time.hour + time.minute / 60 + lon / 15) % 24
+        hours = (time - START) / pd.Timedelta(hours=1) if weather.steady is None else 0.0
+        solar = (time.hour + time.minute / 60 + lon / 15) % 24 if weather.steady is None else 0 * lon + weather.steady
         self.sun = np.maximum(0.0, np.sin(np.pi * (solar - 6) / 12))
         self.night = np.clip(1 - 4 * self.sun, 0, 1)
         uneven = 1 + 0.3 * np.sin(x / 19 + 1) * np.cos(y / 23)
@@ -139,6 +149,7 @@ class _Ground:
         self.roughness = 0.05 + 0.45 * (0.5 + 0.5 * np.sin(x / 31) * np.sin(y / 17))
         self._calm = 0.1 + 0.9 * (0.5 + 0.5 * np.sin(x / 27)) ** 2  # where it is windy the inversion is weak
         self._turn = np.radians(250 + 3 * hours + 25 * np.sin(y / 50))
+        self._jet = weather.wind
         self._speed = weather.wind * (1 + 0.3 * np.cos(x / 40 - hours / 4))
         self.friction = 0.4 * np.hypot(*self.wind(np.full_like(x, 10.0))) / np.log(10 / self.roughness)
 
@@ -153,7 +164,7 @@ class _Ground:
     def wind(self, z: Floats) -> tuple[Floats, Floats]:
         """Return the wind to the east and to the north at a height of each column."""
         slow = np.clip(np.log1p(z / self.roughness) / np.log1p(150 / self.roughness), 0, 1)
-        jet = 5 * self.night * np.exp(-(((z - 280) / 150) ** 2))
+        jet = self._jet * self.night * np.exp(-(((z - 280) / 150) ** 2))
         speed = self._speed * slow * (1 + z / 6000) + jet
         towards = self._turn + np.radians(np.minimum(z, 3000) / 60) + np.pi
         return speed * np.sin(towards), speed * np.cos(towards)
