@@ -8,10 +8,10 @@
 
 **L1 ratio.** The distance of two mean footprints is ``D(a, b) = sum |a - b| / (0.5 sum (a + b))`` over cells. The seeds
 of each engine are halved at random, 200 times; the ratio is the mean of D(half of native's, half of hycs_std's) over
-the mean of D(half of hycs_std's, its other half). All means are over as many runs, so that their noise is the same, and
-1 means that an engine cannot be told from hycs_std with other seeds. ``ratio, all`` is the distance of the means over
-all seeds of each, over that of the halves divided by sqrt(2): noise of independent runs falls so, a difference does not,
-which makes it the sharper of the two, and it is 1 too for equal engines, but for cells few particles come to.
+the mean of D(half of hycs_std's, its other half). All means are over as many runs, so that their noise is the same,
+and 1 means that an engine cannot be told from hycs_std with other seeds. ``ratio, all`` is the distance of the means
+over all seeds of each, over that of the halves divided by sqrt(2): noise of independent runs falls so, a difference
+does not, which makes it the sharper of the two; it is 1 too for equal engines, but for cells few particles come to.
 
 **Bias.** Mean over receptors of ``2 (n - h) / (n + h)`` of row sums, with its standard error.
 """
@@ -23,6 +23,7 @@ import datetime as dt
 import json
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from benchmarks.native.meteorologies import METEOROLOGIES
 from benchmarks.native.runs import MINUTES, Case, Run, runs
 from stilt_dagster.science.scenes.receptors import make_receptor
+from stilt_dagster_tests.science.transport.native.comparison import compare_footprints, compare_sums
 
 Floats = NDArray[np.float64]
 
@@ -96,35 +98,13 @@ def fields(of: list[Run], n_cells: int) -> Floats:
     return out
 
 
-def distance(a: Floats, b: Floats) -> float:
-    """Return the L1 distance of two footprints, as a share of their mean sum."""
-    return float(np.abs(a - b).sum() / (0.5 * (a + b).sum()))
-
-
-def compare(native: list[Run], hysplit: list[Run], n_cells: int, splits: int = 200) -> dict[str, float]:
+def compare(native: list[Run], hysplit: list[Run], n_cells: int) -> dict[str, float]:
     """Return the distances and row sums of one receptor, see the module."""
-    n, h = fields(native, n_cells), fields(hysplit, n_cells)
-    rng, half = np.random.default_rng(1), min(len(n), len(h)) // 2
-    within, between = [], []
-    for _ in range(splits):
-        mine, theirs = rng.permutation(len(n)), rng.permutation(len(h))
-        first, second = h[theirs[:half]].mean(axis=0), h[theirs[half : 2 * half]].mean(axis=0)
-        within.append(distance(first, second))
-        between.append(distance(n[mine[:half]].mean(axis=0), first))
+    found = compare_footprints(fields(native, n_cells), fields(hysplit, n_cells))
     sums = [np.array([run.row_sum for run in of]) for of in (native, hysplit)]
-    error = float(np.hypot(*(s.std(ddof=1) / np.sqrt(len(s)) for s in sums)))
-    between_all = distance(n.mean(axis=0), h.mean(axis=0))
-    return {
-        "l1": float(np.mean(between)),
-        "l1_hysplit": float(np.mean(within)),
-        "ratio": float(np.mean(between) / np.mean(within)),
-        "l1_all": between_all,
-        "ratio_all": float(between_all / (np.mean(within) / np.sqrt(2))),
-        "row_sum": float(sums[0].mean()),
-        "row_sum_hysplit": float(sums[1].mean()),
-        "difference": float(sums[0].mean() / sums[1].mean() - 1),
-        "difference_error": error / float(sums[1].mean()),
-    }
+    difference, error = compare_sums(*sums)
+    means = {"row_sum": float(sums[0].mean()), "row_sum_hysplit": float(sums[1].mean())}
+    return found | means | {"difference": difference, "difference_error": error}
 
 
 def detail(native: list[Run], hysplit: list[Run]) -> None:
@@ -153,7 +133,7 @@ def rows(engine: str, n: int, numpar: int, folder: Path, threads: int) -> dict[s
     print("| meteorology | receptors | bias of row sums | standard error | spread |")
     print("|---|---|---|---|---|")
     found = {}
-    for name, some in {"all": sum(differences.values(), []), **differences}.items():
+    for name, some in {"all": list(chain(*differences.values())), **differences}.items():
         bias, spread = float(np.mean(some)), float(np.std(some, ddof=1))
         found[name] = {"receptors": len(some), "bias": bias, "error": spread / len(some) ** 0.5, "spread": spread}
         print(f"| {name} | {len(some)} | {bias:+.2%} | {spread / len(some) ** 0.5:.2%} | {spread:.1%} |")
@@ -173,7 +153,8 @@ def footprints(names: list[str], options: argparse.Namespace, folder: Path) -> d
         f = found[name] = compare(native, hysplit, grid.ny * grid.nx)
         print(
             f"| {name} | {f['l1']:.4f} | {f['l1_hysplit']:.4f} | {f['ratio']:.3f} | {f['ratio_all']:.3f} "
-            f"| {f['row_sum']:.5g} | {f['row_sum_hysplit']:.5g} | {f['difference']:+.2%} +- {f['difference_error']:.2%} |",
+            f"| {f['row_sum']:.5g} | {f['row_sum_hysplit']:.5g} "
+            f"| {f['difference']:+.2%} +- {f['difference_error']:.2%} |",
             flush=True,
         )
         if options.detail:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.native.meteorologies import METEOROLOGIES
-from stilt_dagster.science.footprints.gridding import calculate_footprint
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.ensembles import Engine
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.particles import Particles
+from stilt_dagster_tests.science.transport.native.comparison import footprint_field
 
 #: What is kept of each minute, mean or standard deviation over the particles that are still there.
 MINUTES = ("foot", "zagl", "zagl_std", "lon", "lon_std", "lat", "lat_std", "mlht", "sigw", "tlgr", "alive")
@@ -137,9 +137,7 @@ def _key(case: Case, settings: TransportSettings, met: Path) -> str:
 def _digest(case: Case, particles: Particles) -> Run:
     """Return what is compared of some particles."""
     p = particles.columns
-    grid = METEOROLOGIES[case.meteorology].grid
-    footprint = calculate_footprint(p["particle"], p["age"], p["lon"], p["lat"], p["foot"], grid, time_integrate=True)
-    field = footprint.dense(grid, 1)[0].ravel()
+    field, total = footprint_field(particles, METEOROLOGIES[case.meteorology].grid)
     cells = np.flatnonzero(field)
     n = abs(case.n_hours) * 60
     minute = np.rint(np.abs(p["age"])).astype(np.int64) - 1
@@ -153,4 +151,4 @@ def _digest(case: Case, particles: Particles) -> Run:
         found[f"{name}_std"] = np.sqrt(mean((p[name] - found[name][np.minimum(minute, n - 1)]) ** 2))
     found["foot"] = mean(p["foot"]) * alive / case.numpar
     found["alive"] = alive / case.numpar
-    return Run(cells, field[cells], footprint.total, np.stack([found[name] for name in MINUTES]))
+    return Run(cells, field[cells].astype(np.float32), total, np.stack([found[name] for name in MINUTES]))

@@ -3,11 +3,11 @@
     python -m benchmarks.native.well_mixed --engines native hysplit
     python -m benchmarks.native.well_mixed --engines native --numpar 20000
 
-Weather that is the same everywhere and at all times, and a column of particles evenly over height, twice as deep as the
-mixed layer, or all inside of it. What particles are well mixed with is air, whose density falls with height: after some
-hours their number in a bin over the density there must be the same in all bins of the mixed layer. Printed are, over the
-last quarter of the time, the largest deviations of a bin from the mean, their standard error (from particles in twenty
-groups), and the share of particles inside the mixed layer at the start and then, with what it must be.
+Weather that is the same everywhere and at all times, and a column of particles evenly over height, twice as deep as
+the mixed layer, or all inside of it. What particles are well mixed with is air, whose density falls with height: after
+some hours their number in a bin over the density there must be the same in all bins of the mixed layer. Printed are,
+over the last quarter of the time, the largest deviation of a bin from the mean, the standard error of a bin (from
+particles in twenty groups), and the share of particles inside the mixed layer, then and at the start.
 """
 
 from __future__ import annotations
@@ -123,7 +123,11 @@ def main() -> None:
         for name in options.cases:
             for engine in options.engines:
                 m = run(engine, name, options.numpar, options.hours, Path(scratch))
-                found[f"{engine}, {name}"] = {"profile": m.profile.tolist(), "error": m.error.tolist(), "inside": m.inside}
+                found[f"{engine}, {name}"] = {
+                    "profile": m.profile.tolist(),
+                    "error": m.error.tolist(),
+                    "inside": m.inside,
+                }
                 print(
                     f"| {engine} | {name} | {m.mixing_height:.0f} | {m.deviation:.1%} | {m.error.mean():.1%} "
                     f"| {m.inside:.1%}, {m.expected:.1%} |",

@@ -1,4 +1,4 @@
-"""ARL files of weather from formulas, varied enough that everything the engines diagnose varies: in space, height, time.
+"""ARL files of weather from formulas, varied enough that all that engines diagnose varies in space, height and time.
 
 Unlike the steady winds of other tests, the mixed layer's depth, heat flux, roughness and wind differ from place to
 place, the wind turns and shears with height, there is a nocturnal inversion with a low-level jet, a convective day, and
@@ -38,7 +38,7 @@ class Weather:
     Attributes
     ----------
     vertical : {"sigma", "pressure", "hybrid"}
-        Its levels. Sigma is HRRR's set of variables on a Lambert grid; the others are GDAS's, on longitude and latitude.
+        Its levels. Sigma has HRRR's variables on a Lambert grid; the others have GDAS's, on longitude and latitude.
     relief : float
         Height of its ranges of mountains above the plain, m.
     wind : float
