@@ -193,13 +193,13 @@ def test_around_the_globe_and_over_its_poles(tmp_path: Path) -> None:
     """Over the grid's seam and at the pole, on cells so wide that winds must be scaled before they are interpolated."""
     grid = grid_of([90, 357.5, 2.5, 2.5, 0, 0, 0, 1, 1, -90, 0], nx=144, ny=73)
     meteorology = steady(tmp_path / "globe", grid, u=lambda x, y: 60.0 + 20.0 * (y % 2), v=-40.0, pressure=True)
-    places = [np.array([3.0, -178.0, 20.0, -60.0]), np.array([40.0, 81.0, 86.0, -70.0]), np.full(4, 800.0)]
+    places = [np.array([3.0, -178.0, 20.0, -60.0]), np.array([40.0, 81.0, 86.5, -70.0]), np.full(4, 800.0)]
     tracks = both(meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 3)
     for native, printed in tracks:
         assert len(native) == len(printed) == 180
     for native, printed in (tracks[0], tracks[1], tracks[3]):
         apart = np.abs((native[:, :2] - printed[:, :2] + 180.0) % 360.0 - 180.0)
-        # hycs_std adds up 180 steps in single precision, of cells of 2.5 degrees: rounded alike, latitudes agree to 1e-4.
+        # hycs_std adds up steps in single precision, of cells of 2.5 degrees; near a pole longitudes show it most.
         assert apart.max() < 4e-3
     assert tracks[0][1][-1, 0] < 0 < tracks[0][1][0, 0], "it crosses the seam"
     native, printed = tracks[2]
