@@ -25,8 +25,6 @@ from stilt_dagster_tests.science.transport.native.weather import BOX, Weather
 
 Floats = NDArray[np.float64]
 
-TOP = 25_000.0
-
 #: Half of the last digit that hycs_std prints of a place, degrees, and what single precision leaves of it.
 PRINTED = 0.7e-4
 
@@ -47,6 +45,7 @@ def follow(
     wind: MeanWind,
     projection: MapProjection,
     terrain: NDArray[np.float32],
+    top: float,
     minute: float,
     lon: float,
     lat: float,
@@ -56,14 +55,14 @@ def follow(
     """Return longitude, latitude and height above ground after each minute back in time, shape ``(<= steps, 3)``."""
     track = np.empty((steps, 3))
     x, y = to_grid(projection, lon, lat)
-    z = advection.start_height(wind, terrain, TOP, minute, x, y, height, -1.0)
+    z = advection.start_height(wind, terrain, top, minute, x, y, height, -1.0)
     for i in range(steps):
         x, y, z, moved = advection.advect(wind, minute, x, y, z, -1.0)
         if not moved:
             return track[:i]
         minute -= 1.0
         track[i, 0], track[i, 1] = to_lonlat(projection, x, y)
-        track[i, 2] = advection.height_above_ground(z, advection.surface_at(wind, terrain, minute, x, y), TOP)
+        track[i, 2] = advection.height_above_ground(z, advection.surface_at(wind, terrain, minute, x, y), top)
     return track
 
 
@@ -74,7 +73,7 @@ def both(
     lons, lats, heights = (tuple(np.round(values, 4).tolist()) for values in places)
     settings = TransportSettings(n_hours=-hours, numpar=len(lons), nturb=1, hnf_plume=False, seed=1)
     columns = Hysplit().run(Receptor(time, lons, lats, heights), settings, meteorology).columns
-    fields = read_fields(meteorology, TOP)
+    fields = read_fields(meteorology, settings.z_top)
     projection = map_projection(fields.projection, fields.u.shape[2])
     wind = advection.mean_wind(
         fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top
@@ -84,7 +83,7 @@ def both(
         own = columns["particle"] == number
         printed = np.stack([columns[name][own] for name in ("lon", "lat", "zagl")], axis=1)
         minute = time.timestamp() / 60
-        found.append((follow(wind, projection, fields.zsfc, minute, *place, hours * 60), printed))
+        found.append((follow(wind, projection, fields.zsfc, fields.top, minute, *place, hours * 60), printed))
     return found
 
 
