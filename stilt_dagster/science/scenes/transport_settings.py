@@ -41,15 +41,14 @@ MIXING_ERRORS = ("sigzierr", "tlzierr", "horcorzierr")
 #: Largest error of winds, m s-1: hycs_std moves particles by any, and these are off all maps within minutes.
 MAX_WIND_ERROR = 50.0
 
-#: Places hycs_std starts a particle each at without losing some: measured, 2000 are right and 4000 are not. It divides
-#: particles evenly over places, so that of more particles each place has a whole number.
-MAX_PLACES, _PLACES = 2000, 1000
+#: Places hycs_std starts a particle each at without losing some: measured, 2000 are right and 4000 are not.
+MAX_PLACES = 2000
 
 #: R STILT's particle columns, in its order.
 VARSIWANT = ["time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr"]
 
-#: Raised when error runs would come out otherwise, so that they are made anew.
-_ERROR_RUN = 1
+#: Raised when error runs, or columns with several particles a place, would come out otherwise: they are made anew.
+_ERROR_RUN, _PLACES = 1, 2
 
 _SAFE_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -182,15 +181,6 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         return self
 
     @model_validator(mode="after")
-    def _validate_line(self) -> Self:
-        if self.slanted == "line" and self.numpar > MAX_PLACES and self.numpar % _PLACES:
-            raise ValueError(
-                f"numpar along slanted columns must be at most {MAX_PLACES}, or a multiple of {_PLACES} (got "
-                f"{self.numpar})"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _validate_errors(self) -> Self:
         """Refuse errors hycs_std has no use for: with siguverr 0 it takes every particle to no place at all."""
         for name in (*WIND_ERRORS, *MIXING_ERRORS):
@@ -240,6 +230,8 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         made_of = dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, *_NOT_OF_PARTICLES}))
         if self.has_error_run:
             made_of["error_run"] = _ERROR_RUN
+        if self.slanted == "line" and self.particles_a_place > 1:
+            made_of["places"] = _PLACES
         return made_of
 
     @property
@@ -323,11 +315,24 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         return receptor.slanted and self.slanted != "line"
 
     @property
+    def particles_a_place(self) -> int:
+        """Particles that start at each place along a slanted column: a power of two.
+
+        Of other numbers hycs_std starts one more at each place, so that none are left for the last places: of 3 it
+        makes 4, and a quarter of the column is without particles (found by counting them).
+        """
+        most = 1
+        while self.numpar > most * MAX_PLACES:
+            most *= 2
+        return most
+
+    @property
     def places_along(self) -> int:
-        """At how many places along a slanted column particles start: its two ends, or so many that are evenly apart."""
-        if self.slanted != "line":
-            return 2
-        return int(self.numpar) if self.numpar <= MAX_PLACES else _PLACES
+        """At how many places along a slanted column particles start: its two ends, or so many that are evenly apart.
+
+        The last of many may have fewer particles than the others.
+        """
+        return 2 if self.slanted != "line" else -(-int(self.numpar) // self.particles_a_place)
 
     def for_receptor(self, receptor: Receptor, exe_dir: Path | None) -> HysplitConfig:
         """Return the settings pystilt writes for one receptor's run."""
@@ -335,6 +340,8 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         values = self.model_dump(exclude={*ours, *_NOT_OF_A_SCENE})
         # R STILT's maxpar; pystilt would add particles for the second end of a slanted column.
         values["maxpar"] = self.maxpar or self.numpar
+        if receptor.slanted and self.slanted == "line":
+            values["numpar"] = self.places_along * self.particles_a_place
         return HysplitConfig(**values, seed=self._seed(receptor), exe_dir=exe_dir)
 
     def _seed(self, receptor: Receptor) -> int | None:

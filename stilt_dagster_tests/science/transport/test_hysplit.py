@@ -192,6 +192,16 @@ def test_particles_start_along_a_line_of_sight(engine: Hysplit, met: Path) -> No
     np.testing.assert_allclose(np.asarray(across.longitudes) % 360, [179.925, 179.975, 180.025, 180.075])
 
 
+def test_more_particles_than_places_start_all_along_the_line(engine: Hysplit, met: Path) -> None:
+    """Of 3 particles a place hycs_std makes 4, and the last quarter of the column was without any."""
+    slanted = make_receptor(TIME, [-112.0, -112.1], [40.5, 40.6], [0, 2000])
+    along = SHORT.model_copy(update={"slanted": "line", "numpar": 2999, "maxpar": None, "nturb": 1})
+    p = engine.run(slanted, along, met).columns
+    first = p["age"] == -1
+    assert p["particle"][first].tolist() == list(range(1, 3000))
+    assert np.abs(p["zagl"][first] - 2000 * (p["particle"][first] - 0.5) / 2999).max() < 100
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,0 +1,328 @@
+"""Meteorology in memory: an ARL file decoded once, on the levels particles move on, for all threads of a process."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.meteorology import arl
+from stilt_dagster.science.meteorology.arl.fields import read_records
+from stilt_dagster.science.meteorology.arl.packing import values
+from stilt_dagster.science.transport.native.levels import (
+    GAS_CONSTANT,
+    GRAVITY,
+    hydrostatic_heights,
+    level_heights,
+    put_on_levels,
+    relative_humidity,
+    specific_humidity,
+    squeeze,
+)
+
+#: Vertical coordinates that are served, by ARL's flags.
+_SIGMA, _PRESSURE = 1, 2
+
+#: Of the ground: ARL's name of each field of :class:`Fields`.
+_SURFACE = {
+    "zsfc": "SHGT",
+    "psfc": "PRSS",
+    "t2m": "T02M",
+    "u10": "U10M",
+    "v10": "V10M",
+    "ustar": "USTR",
+    "shtf": "SHTF",
+    "lhtf": "LHTF",
+    "dswf": "DSWF",
+    "pblh": "PBLH",
+    "z0": "RGHS",
+}
+
+#: Of the levels: rows of what :func:`put_on_levels` takes. Specific humidity is made relative.
+_U, _V, _OMEGA, _T, _RH, _P, _TKE = range(7)
+_UPPER = {"UWND": _U, "VWND": _V, "WWND": _OMEGA, "TEMP": _T, "SPHU": _RH, "RELH": _RH, "PRES": _P, "TKEN": _TKE}
+
+#: Levels above the highest one that data reach: in them particles rise ever slower.
+_BEYOND = 2
+
+
+class Fields(NamedTuple):
+    """A scene's meteorology, as the transport's kernels take it.
+
+    Winds, temperature, density and pressure lie on the levels of :mod:`levels`, the last dimension, float32, shape
+    ``(nt, ny, nx, nz)``; fields of the ground have shape ``(nt, ny, nx)`` and are NaN where the file has none.
+
+    Attributes
+    ----------
+    times : ndarray of float64, shape (nt,)
+        Minutes since 1970, ascending.
+    projection : ndarray of float64, shape (11,)
+        As in the index record: pole latitude and longitude, tangent latitude and longitude, grid size (km; 0 of a
+        latitude-longitude grid), orientation, cone angle, synchronisation point x, y (from 1), latitude, longitude.
+    top : float
+        The model's top, m above sea level.
+    level : ndarray of float64, shape (nz,)
+        Heights of the levels above ground at sea level, m.
+    u, v : ndarray
+        Wind along the grid's axes, m s-1.
+    w : ndarray
+        Vertical velocity, m s-1, upward, at rest against the terrain-following levels.
+    temp : ndarray
+        Temperature, K.
+    dens : ndarray
+        Density of dry air, kg m-3.
+    pres : ndarray
+        Pressure, hPa.
+    tke : ndarray
+        Turbulent kinetic energy, m2 s-2; of no size where the file has none.
+    zsfc, psfc : ndarray
+        Height of the terrain, m; pressure at the ground, hPa.
+    t2m, u10, v10 : ndarray
+        Temperature at 2 m, K; wind at 10 m along the grid's axes, m s-1.
+    ustar, shtf, lhtf, dswf : ndarray
+        Friction velocity, m s-1; sensible and latent heat flux, downward short-wave radiation, W m-2.
+    pblh, z0 : ndarray
+        The model's mixing height, roughness length, m.
+    """
+
+    times: NDArray[np.float64]
+    projection: NDArray[np.float64]
+    top: float
+    level: NDArray[np.float64]
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    w: NDArray[np.float32]
+    temp: NDArray[np.float32]
+    dens: NDArray[np.float32]
+    pres: NDArray[np.float32]
+    tke: NDArray[np.float32]
+    zsfc: NDArray[np.float32]
+    psfc: NDArray[np.float32]
+    t2m: NDArray[np.float32]
+    u10: NDArray[np.float32]
+    v10: NDArray[np.float32]
+    ustar: NDArray[np.float32]
+    shtf: NDArray[np.float32]
+    lhtf: NDArray[np.float32]
+    dswf: NDArray[np.float32]
+    pblh: NDArray[np.float32]
+    z0: NDArray[np.float32]
+
+
+_lock = threading.Lock()
+
+
+def read_fields(path: Path, top: float) -> Fields:
+    """Return the meteorology of an ARL file, decoded the first time that a process asks for it.
+
+    Parameters
+    ----------
+    path : Path
+        The file, of one grid and of all the hours a run needs.
+    top : float
+        The model's top (``z_top``), m.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming the file and what it lacks, or what is damaged.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
+    with _lock:  # threads that start together decode once
+        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, top)
+
+
+@lru_cache(maxsize=1)
+def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
+    """Decode a file; its time and size are in the cache's key, so that a file made anew is read anew."""
+    header = arl.read_header(path)
+    if header.axis.flag not in (_SIGMA, _PRESSURE):
+        raise MeteorologyError(
+            f"{path} is on levels that the native engine cannot place (ARL vertical coordinate {header.axis.flag}): "
+            "use engine: hysplit"
+        )
+    nt, ny, nx = len(header.steps), header.grid.ny, header.grid.nx
+    surface = {name: np.full((nt, ny, nx), np.nan, np.float32) for name in _SURFACE}
+    level, upper = level_heights(), np.empty((0, 0, 0, 0, 0), np.float32)
+    for t, step in enumerate(header.steps):
+        found = _read_step(header, step)
+        for name, variable in _SURFACE.items():
+            if (0, variable) in found:
+                surface[name][t] = found[0, variable]
+        columns, heights, relative = _columns(header, found)
+        if not t:
+            level = level[: _count_levels(level, columns, heights, surface["zsfc"][0], top)]
+            upper = np.empty((6 + ((1, "TKEN") in found), nt, ny, nx, level.size), np.float32)
+        _grid_on_levels(level, top, surface["zsfc"][t], columns, heights, relative, upper[:, t])
+    place = header.grid.projection
+    u, v, w, temp, dens, pres, *tke = upper
+    return Fields(
+        times=np.array([step.time.timestamp() / 60 for step in header.steps]),
+        projection=np.array(
+            [
+                place.pole_lat, place.pole_lon, place.tangent_lat, place.tangent_lon, place.grid_size,
+                place.orientation, place.cone_angle, place.sync_x, place.sync_y, place.sync_lat, place.sync_lon,
+            ]
+        ),
+        top=top,
+        level=level,
+        u=u, v=v, w=w, temp=temp, dens=dens, pres=pres,
+        tke=tke[0] if tke else np.empty((0, 0, 0, 0), np.float32),
+        **surface,
+    )  # fmt: skip
+
+
+def _read_step(header: arl.Header, step: arl.Step) -> dict[tuple[int, str], NDArray[np.float32]]:
+    """Return the fields of a time step by level (0 is the ground) and variable, with their ``DIF`` records added.
+
+    Raises
+    ------
+    MeteorologyError
+        Naming what is missing.
+    """
+    wanted, group = [], (-1, "")
+    for record in step.records(header.record_length):
+        if record.variable.startswith("DIF"):
+            if record.level == group[0]:
+                wanted.append((step, record))
+            continue
+        known = _SURFACE.values() if record.level == 0 else (*_UPPER, "HGTS")
+        group = (record.level, record.variable) if record.variable in known else (-1, "")
+        if record.variable in known:
+            wanted.append((step, record))
+    window = (0, header.grid.nx, 0, header.grid.ny)
+    found: dict[tuple[int, str], NDArray[np.float32]] = {}
+    for _, record, field in read_records(header, wanted):
+        if field.is_missing:
+            continue
+        if record.variable.startswith("DIF"):
+            found[group] += values(field, window)
+        else:
+            group = record.level, record.variable
+            found[group] = values(field, window)
+    needed = [(0, v) for v in ("PRSS", "SHGT", "T02M", "U10M", "V10M")]
+    needed += [(k, v) for k in range(1, len(header.levels)) for v in ("TEMP", "UWND", "VWND")]
+    if header.axis.flag == _PRESSURE:
+        needed += [(k, "HGTS") for k in range(1, len(header.levels))]
+    for level, variable in needed:
+        if (level, variable) not in found:
+            raise MeteorologyError(
+                f"{header.file.location} has no {variable} at level {level}, {step.time:%Y-%m-%d %H:%M} UTC, which the "
+                "native engine needs: use engine: hysplit, or other meteorology"
+            )
+    return found
+
+
+def _count_levels(
+    level: NDArray[np.float64],
+    columns: NDArray[np.float32],
+    heights: NDArray[np.float32],
+    zsfc: NDArray[np.float32],
+    top: float,
+) -> int:
+    """Return how many levels are kept: those that data reach, and some."""
+    if heights.size:
+        highest = (heights[-1] - zsfc).max()
+    else:
+        t, p = columns[_T], columns[_P]
+        highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0).max()
+    return int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND
+
+
+def _columns(
+    header: arl.Header, found: dict[tuple[int, str], NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """Return the columns of a time step, heights of pressure levels above sea level, and whether humidity is relative.
+
+    Returns
+    -------
+    columns : ndarray, shape (7, n, ny, nx)
+        As :func:`put_on_levels` takes them, the ground first, but humidity as the file has it.
+    heights : ndarray, shape (n, ny, nx)
+        Of no size on other than pressure levels.
+    relative : bool
+        Whether the file has relative humidity.
+    """
+    n, ny, nx = len(header.levels), header.grid.ny, header.grid.nx
+    columns, heights = np.zeros((7, n, ny, nx), np.float32), np.empty((0, ny, nx), np.float32)
+    psfc = found[0, "PRSS"]
+    columns[[_U, _V, _T, _P], 0] = found[0, "U10M"], found[0, "V10M"], found[0, "T02M"], psfc
+    for k in range(1, n):
+        columns[_P, k] = (
+            header.levels[k]
+            if header.axis.flag == _PRESSURE
+            else header.axis.offset + (psfc - header.axis.offset) * header.levels[k]
+        )
+        for variable, row in _UPPER.items():
+            if (k, variable) in found:
+                columns[row, k] = found[k, variable]
+    if header.axis.flag == _PRESSURE:
+        heights = np.stack([found[0, "SHGT"], *(found[k, "HGTS"] for k in range(1, n))])
+    relative = (1, "SPHU") not in found
+    if relative:
+        columns[_RH] /= 100.0
+    columns[[_RH, _TKE], 0] = columns[[_RH, _TKE], 1]
+    return columns, heights, relative
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _grid_on_levels(
+    level: NDArray[np.float64],
+    top: float,
+    zsfc: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    hgts: NDArray[np.float32],
+    relative: bool,
+    out: NDArray[np.float32],
+) -> None:
+    """Put the columns of a time step on the levels.
+
+    Parameters
+    ----------
+    level : ndarray, shape (nz,)
+        Heights of the levels above ground at sea level, m.
+    top : float
+        The model's top, m.
+    zsfc : ndarray, shape (ny, nx)
+        Height of the terrain, m.
+    columns, hgts, relative
+        As :func:`_columns` returns them.
+    out : ndarray, shape (6 or 7, ny, nx, nz)
+        Filled in, as by :func:`put_on_levels`.
+    """
+    n, ny, nx = columns.shape[1:]
+    column, height, humidity = np.empty((7, n)), np.empty(n), np.empty(n)
+    for j in range(ny):
+        for i in range(nx):
+            above = level * squeeze(zsfc[j, i], top)
+            count = 1
+            for k in range(n):
+                # The ground takes the place of levels below it, and of those that lie under the lowest level.
+                if hgts.size:
+                    z = hgts[k, j, i] - zsfc[j, i]
+                    if k > 0 and z < above[0]:
+                        continue
+                    height[count if k else 0] = z
+                column[:, count if k else 0] = columns[:, k, j, i]
+                count += k > 0
+            rh = column[4]
+            if not relative:
+                humidity[:count] = rh[:count]
+                for k in range(count):
+                    # At the ground with the temperature of the first level.
+                    rh[k] = relative_humidity(column[5, k], column[3, max(k, 1)], humidity[k])
+            else:
+                for k in range(count):
+                    humidity[k] = specific_humidity(column[5, k], column[3, max(k, 1)], rh[k])
+            if not hgts.size:
+                hydrostatic_heights(column[5], column[3], humidity, height)
+            put_on_levels(above, height[:count], column[:, :count], out[:, j, i])

@@ -1,0 +1,172 @@
+"""The vertical grid particles move on, and columns of meteorology put on it.
+
+The grid follows terrain: its levels lie at ``30 k**2 - 25 k + 5`` metres (HYSPLIT user's guide, "vertical coordinate";
+hycs_std prints the three numbers), squeezed over terrain so that the model's top is level. How columns of a file are
+put on it was fitted to what hycs_std prints of designed columns, without turbulence, to the digits that it prints.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+#: Levels lie at A k^2 + B k + C metres, k = 1, 2, ... 30.
+A, B, C, MOST_LEVELS = 30.0, -25.0, 5.0, 30
+
+#: Acceleration of gravity (m s-2) and gas constant of dry air (J kg-1 K-1), as the printed digits have them.
+GRAVITY, GAS_CONSTANT = 9.80616, 287.04
+
+#: Virtual temperature is ``T (1 + 0.61 q)``.
+_VIRTUAL = 0.61
+
+#: Mass of a mole of water over that of dry air.
+_EPSILON = 0.622
+
+
+def level_heights(n_levels: int = MOST_LEVELS) -> NDArray[np.float64]:
+    """Return the heights of the levels above ground at sea level, m, ascending, shape ``(n_levels,)``."""
+    k = np.arange(1.0, n_levels + 1)
+    return A * k**2 + B * k + C
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def squeeze(zsfc: float, top: float) -> float:
+    """Return what heights of levels are multiplied with over terrain, the model's top staying where it is.
+
+    Parameters
+    ----------
+    zsfc : float
+        Height of the terrain, m above sea level.
+    top : float
+        The model's top, m above sea level (``z_top``).
+    """
+    return 1.0 - zsfc / top
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def level_of(height: float) -> float:
+    """Return the level a height lies at, counted from 0 for the lowest (10 m), with a fraction.
+
+    It is the inverse of ``30 k**2 - 25 k + 5``. The winds that move a particle are linear in this number, density and
+    temperature at its place in height: found by runs in sheared wind without turbulence.
+
+    Parameters
+    ----------
+    height : float
+        Height above ground over :func:`squeeze`, m; 10 or more.
+    """
+    return (-B + math.sqrt(B * B - 4.0 * A * (C - height))) / (2.0 * A) - 1.0
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def saturation_pressure(temperature: float) -> float:
+    """Return the saturation vapour pressure over water, hPa, of a temperature, K (Draxler and Hess 1997).
+
+    Its constants are confirmed by printed densities of moist air.
+    """
+    return math.exp(21.4 - 5351.0 / temperature)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def hydrostatic_heights(
+    pressure: NDArray[np.float64],
+    temperature: NDArray[np.float64],
+    humidity: NDArray[np.float64],
+    heights: NDArray[np.float64],
+) -> None:
+    """Fill in the heights of a column's levels above the ground by the hypsometric equation, m.
+
+    A layer's temperature is the mean of the virtual temperatures at its two ends; the lowest one's end is the ground.
+
+    Parameters
+    ----------
+    pressure, temperature, humidity : ndarray, shape (levels,)
+        Pressure, hPa; temperature, K; specific humidity, kg kg-1. The ground is the first level.
+    heights : ndarray, shape (levels,)
+        Filled in, 0 at the ground.
+    """
+    heights[0] = 0.0
+    below = temperature[0] * (1.0 + _VIRTUAL * humidity[0])
+    for i in range(1, pressure.size):
+        above = temperature[i] * (1.0 + _VIRTUAL * humidity[i])
+        layer = GAS_CONSTANT / GRAVITY * 0.5 * (below + above) * math.log(pressure[i - 1] / pressure[i])
+        heights[i] = heights[i - 1] + layer
+        below = above
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def relative_humidity(pressure: float, temperature: float, humidity: float) -> float:
+    """Return the relative humidity of air of a specific humidity; over 1 where it is supersaturated.
+
+    Parameters
+    ----------
+    pressure, temperature, humidity : float
+        hPa, K, kg kg-1.
+    """
+    return float(humidity * pressure / _EPSILON / saturation_pressure(temperature))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def specific_humidity(pressure: float, temperature: float, rh: float) -> float:
+    """Return the specific humidity of air, kg kg-1: what :func:`relative_humidity` is the inverse of.
+
+    Parameters
+    ----------
+    pressure, temperature, rh : float
+        hPa, K, fraction.
+    """
+    return float(rh * saturation_pressure(temperature) * _EPSILON / pressure)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _between(values: NDArray[np.float64], i: int, share: float) -> float:
+    return float(values[i - 1] + share * (values[i] - values[i - 1]))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def put_on_levels(
+    level: NDArray[np.float64], height: NDArray[np.float64], column: NDArray[np.float64], out: NDArray[np.float32]
+) -> None:
+    """Put a column on the levels particles move on.
+
+    Winds, temperature, relative humidity and omega are linear in height, pressure is in its logarithm. Density is that
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T / p g``. Above the column's last level all
+    stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
+    which halves from level to level. Fitted to what hycs_std prints.
+
+    Parameters
+    ----------
+    level : ndarray, shape (nz,)
+        Heights of the levels above this ground, m.
+    height : ndarray, shape (n,)
+        Heights of the column, the ground first, m above it, ascending.
+    column : ndarray, shape (7, n)
+        u, v (m s-1), omega (hPa s-1), temperature (K), relative humidity (a fraction, not cut off at 1), pressure
+        (hPa), turbulent kinetic energy (m2 s-2).
+    out : ndarray, shape (6 or 7, nz)
+        Filled in: u, v, w (m s-1, upward), temperature (K), density (kg m-3), pressure (hPa), and turbulent kinetic
+        energy (m2 s-2) if there is room for it.
+    """
+    i, last = 1, height.size - 1
+    u, v, w, t, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(level.size):
+        z = level[k]
+        while i < last and height[i] < z:
+            i += 1
+        if z <= height[last] or k == 0:
+            share = min(1.0, (z - height[i - 1]) / (height[i] - height[i - 1]))
+            u, v = _between(column[0], i, share), _between(column[1], i, share)
+            t, tke = _between(column[3], i, share), _between(column[6], i, share)
+            humid = min(1.0, _between(column[4], i, share))
+            p = column[5, i - 1] * (column[5, i] / column[5, i - 1]) ** share
+            w = -_between(column[2], i, share) * GAS_CONSTANT * t / (p * GRAVITY)
+        else:
+            p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
+            w *= 0.5
+        out[0, k], out[1, k], out[2, k], out[3, k], out[5, k] = u, v, w, t, p
+        if out.shape[0] > 6:
+            out[6, k] = tke
+        out[4, k] = (p - humid * saturation_pressure(t)) * 100.0 / (GAS_CONSTANT * t)
