@@ -19,14 +19,12 @@ Grid coordinates count from 0, the first column and row.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from arlmet import Grid
 
 #: HYSPLIT's earth, m.
 EARTH_RADIUS = 6371200.0
@@ -105,31 +103,34 @@ class MeanWind(NamedTuple):
     around_globe: bool
 
 
-def map_projection(grid: Grid) -> MapProjection:
-    """Return the projection of an ARL file's grid, as its index record defines it.
+def map_projection(constants: Sequence[float] | NDArray[np.float64], nx: int, ny: int) -> MapProjection:
+    """Return how places become grid coordinates: on latitudes and longitudes, Mercator, Lambert and stereographic maps.
 
     Parameters
     ----------
-    grid : arlmet.Grid
-        Latitudes and longitudes, Mercator, Lambert conformal or polar stereographic.
+    constants : sequence of float
+        As in an ARL index record: pole latitude and longitude, tangent latitude and longitude, grid size (km; 0 of
+        latitudes and longitudes), orientation, cone angle, synchronisation point x, y (from 1), latitude, longitude.
+    nx, ny : int
+        Columns and rows.
     """
-    p = grid.projection
-    if p.is_latlon:
-        around = bool(abs(grid.nx * p.tangent_lon - 360.0) < 1e-3 * p.tangent_lon)
-        lon0, lat0, dlon, dlat = (float(d) for d in (p.sync_lon, p.sync_lat, p.tangent_lon, p.tangent_lat))
-        return MapProjection(LATLON, 0.0, 1.0, lon0, lat0, 1.0, 0.0, 0.0, dlon, dlat, grid.nx, grid.ny, around)
-    hemisphere = -1.0 if p.cone_angle < 0 else 1.0
-    n = abs(math.sin(p.cone_angle * _DEGREE))
-    reference = hemisphere * p.tangent_lat * _DEGREE
-    scale = EARTH_RADIUS / (1000.0 * p.grid_size) * math.cos(reference)
+    _, _, tangent_lat, tangent_lon, size, _, angle, sync_x, sync_y, sync_lat, sync_lon = (float(c) for c in constants)
+    if not size:
+        around = abs(nx * tangent_lon - 360.0) < 1e-3 * tangent_lon
+        return MapProjection(
+            LATLON, 0.0, 1.0, sync_lon, sync_lat, 1.0, 0.0, 0.0, tangent_lon, tangent_lat, nx, ny, around
+        )
+    hemisphere = -1.0 if angle < 0 else 1.0
+    n = abs(math.sin(angle * _DEGREE))
+    reference = hemisphere * tangent_lat * _DEGREE
+    scale = EARTH_RADIUS / (1000.0 * size) * math.cos(reference)
     if n:
         scale *= _distance_factor(reference) ** -n / n
-    kind = CONE if n else MERCATOR
     there = MapProjection(
-        kind, n, hemisphere, float(p.tangent_lon), 0.0, scale, 0.0, 0.0, 1.0, 1.0, grid.nx, grid.ny, False
+        CONE if n else MERCATOR, n, hemisphere, tangent_lon, 0.0, scale, 0.0, 0.0, 1.0, 1.0, nx, ny, False
     )
-    x, y = to_grid(there, p.sync_lon, p.sync_lat)
-    return there._replace(x0=p.sync_x - 1.0 - x, y0=p.sync_y - 1.0 - y)
+    x, y = to_grid(there, sync_lon, sync_lat)
+    return there._replace(x0=sync_x - 1.0 - x, y0=sync_y - 1.0 - y)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -189,7 +190,7 @@ def mean_wind(
     terrain: NDArray[np.float32],
     times: NDArray[np.float64],
     projection: MapProjection,
-    levels: tuple[float, float, float],
+    level: NDArray[np.float64],
     z_top: float,
 ) -> MeanWind:
     """Return winds in grid units.
@@ -204,15 +205,17 @@ def mean_wind(
         Ascending, minutes.
     projection : MapProjection
         That of the grid.
-    levels : tuple of float
-        ``(a, b, c)`` of the levels' heights, see :class:`MeanWind`.
+    level : NDArray of float64, shape (nz,)
+        Heights of the levels without terrain, m, of the form that :class:`MeanWind` names.
     z_top : float
         Height of the model's top, m, to which levels follow the terrain.
     """
     velocity = np.empty((*u.shape, 3), np.float32)
     _fill(velocity, u, v, w, terrain, projection, z_top)
-    a, b, c = (float(value) for value in levels)
-    return MeanWind(velocity, np.asarray(times, np.float64), a, b, c, projection.around_globe)
+    first, second, third = (float(height) for height in level[:3])
+    a = (third - 2.0 * second + first) / 2.0
+    b = second - first - 3.0 * a
+    return MeanWind(velocity, np.asarray(times, np.float64), a, b, first - a - b, projection.around_globe)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
