@@ -62,9 +62,7 @@ def moist_density(temperature: float, pressure: float, dry_density: float) -> fl
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def surface_layer(
-    ustar: float, heat_flux: float, density: float, theta: float, z2: float
-) -> tuple[float, float]:
+def surface_layer(ustar: float, heat_flux: float, density: float, theta: float, z2: float) -> tuple[float, float]:
     """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3, of ``kbls: 1``.
 
     Parameters
