@@ -51,11 +51,12 @@ def follow(
     lat: float,
     height: float,
     steps: int,
+    above_sea: bool,
 ) -> Floats:
     """Return longitude, latitude and height above ground after each minute back in time, shape ``(<= steps, 3)``."""
     track = np.empty((steps, 3))
     x, y = to_grid(projection, lon, lat)
-    z = advection.start_height(wind, terrain, top, minute, x, y, height, -1.0)
+    z = advection.start_height(wind, terrain, top, minute, x, y, height, -1.0, above_sea)
     for i in range(steps):
         x, y, z, moved = advection.advect(wind, minute, x, y, z, -1.0)
         if not moved:
@@ -67,11 +68,11 @@ def follow(
 
 
 def both(
-    meteorology: Path, time: dt.datetime, places: list[Floats], hours: int
+    meteorology: Path, time: dt.datetime, places: list[Floats], hours: int, kmsl: Any = 0
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Return the native track of each place (longitude, latitude, height) and that of hycs_std."""
     lons, lats, heights = (tuple(np.round(values, 4).tolist()) for values in places)
-    settings = TransportSettings(n_hours=-hours, numpar=len(lons), nturb=1, hnf_plume=False, seed=1)
+    settings = TransportSettings(n_hours=-hours, numpar=len(lons), nturb=1, kmsl=kmsl, hnf_plume=False, seed=1)
     columns = Hysplit().run(Receptor(time, lons, lats, heights), settings, meteorology).columns
     fields = read_fields(meteorology, settings.z_top)
     projection = map_projection(fields.projection, fields.u.shape[2])
@@ -83,7 +84,9 @@ def both(
         own = columns["particle"] == number
         printed = np.stack([columns[name][own] for name in ("lon", "lat", "zagl")], axis=1)
         minute = time.timestamp() / 60
-        found.append((follow(wind, projection, fields.zsfc, fields.top, minute, *place, hours * 60), printed))
+        found.append(
+            (follow(wind, projection, fields.zsfc, fields.top, minute, *place, hours * 60, kmsl == 1), printed)
+        )
     return found
 
 
@@ -123,6 +126,17 @@ def test_in_mountains_of_generated_weather(tmp_path: Path, vertical: Any) -> Non
 def test_in_real_mountains(hrrr: Path, name: str, hour: int) -> None:
     box = (-112.6, 40.4, -111.4, 41.1)
     hold(both(hrrr / name, dt.datetime(2019, 5, 30, hour, 40, tzinfo=dt.UTC), somewhere(box, 60), 1))
+
+
+def test_heights_above_sea_level(hrrr: Path) -> None:
+    """Those under the ground start at it."""
+    lon, lat, _ = somewhere((-112.6, 40.4, -111.4, 41.1), 60)
+    time = dt.datetime(2019, 5, 30, 3, 20, tzinfo=dt.UTC)
+    tracks = both(hrrr / "20190530_00-05_hrrr", time, [lon, lat, np.linspace(1000.0, 5000.0, 60)], 1, kmsl=1)
+    first = np.array([np.abs(native[0] - printed[0]) for native, printed in tracks])
+    assert first[:, :2].max() < PRINTED
+    assert first[:, 2].max() < 0.3
+    assert min(printed[0, 2] for _, printed in tracks) == 0.0
 
 
 def steady(path: Path, grid: arlmet.Grid, u: Any, v: Any, hours: int = 4, pressure: bool = False) -> Path:
