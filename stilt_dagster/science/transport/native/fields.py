@@ -18,6 +18,7 @@ from stilt_dagster.science.meteorology.arl.packing import values
 from stilt_dagster.science.transport.native.levels import (
     GAS_CONSTANT,
     GRAVITY,
+    LEAST_TOP,
     hydrostatic_heights,
     level_heights,
     put_on_levels,
@@ -69,7 +70,7 @@ class Fields(NamedTuple):
         As in the index record: pole latitude and longitude, tangent latitude and longitude, grid size (km; 0 of a
         latitude-longitude grid), orientation, cone angle, synchronisation point x, y (from 1), latitude, longitude.
     top : float
-        The model's top, m above sea level.
+        Where levels are level, m above sea level: what :func:`squeeze` takes.
     level : ndarray of float64, shape (nz,)
         Heights of the levels above ground at sea level, m.
     u, v : ndarray
@@ -121,15 +122,15 @@ class Fields(NamedTuple):
 _lock = threading.Lock()
 
 
-def read_fields(path: Path, top: float) -> Fields:
+def read_fields(path: Path, z_top: float) -> Fields:
     """Return the meteorology of an ARL file, decoded the first time that a process asks for it.
 
     Parameters
     ----------
     path : Path
         The file, of one grid and of all the hours a run needs.
-    top : float
-        The model's top (``z_top``), m.
+    z_top : float
+        The model's top, m.
 
     Raises
     ------
@@ -141,11 +142,11 @@ def read_fields(path: Path, top: float) -> Fields:
     except OSError as error:
         raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
     with _lock:  # threads that start together decode once
-        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, top)
+        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, z_top)
 
 
 @lru_cache(maxsize=1)
-def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
+def _decode(path: Path, _modified: int, _size: int, z_top: float) -> Fields:
     """Decode a file; its time and size are in the cache's key, so that a file made anew is read anew."""
     header = arl.read_header(path)
     if header.axis.flag not in (_SIGMA, _PRESSURE, _HYBRID, _WRF):
@@ -155,7 +156,8 @@ def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
         )
     nt, ny, nx = len(header.steps), header.grid.ny, header.grid.nx
     surface = {name: np.full((nt, ny, nx), np.nan, np.float32) for name in _SURFACE}
-    level, upper = level_heights(_nominal_pressure(header), top), np.empty((0, 0, 0, 0, 0), np.float32)
+    top = max(z_top, LEAST_TOP)
+    level, upper = level_heights(_nominal_pressure(header), z_top), np.empty((0, 0, 0, 0, 0), np.float32)
     for t, step in enumerate(header.steps):
         found = _read_step(header, step)
         for name, variable in _SURFACE.items():

@@ -27,6 +27,9 @@ _TOPS = (
     (30000, 24.2),
 )  # fmt: skip
 
+#: Levels follow terrain up to this height at least, m, under whatever model top: fitted.
+LEAST_TOP = 25000.0
+
 #: Acceleration of gravity (m s-2) and gas constant of dry air (J kg-1 K-1), as the printed digits have them.
 GRAVITY, GAS_CONSTANT = 9.80616, 287.04
 
@@ -62,14 +65,14 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def squeeze(zsfc: float, top: float) -> float:
-    """Return what heights of levels are multiplied with over terrain, the model's top staying where it is.
+    """Return what heights of levels are multiplied with over terrain.
 
     Parameters
     ----------
     zsfc : float
         Height of the terrain, m above sea level.
     top : float
-        The model's top, m above sea level (``z_top``).
+        Where levels are level, m above sea level: the model's top, or :data:`LEAST_TOP` where that is higher.
     """
     return 1.0 - zsfc / top
 
