@@ -43,7 +43,7 @@ def native() -> Engine:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Generated meteorology on each kind of levels, over mountains."""
     folder = tmp_path_factory.mktemp("weather")
-    return {kind: Weather(kind, relief=1200.0).write(folder / kind) for kind in KINDS}
+    return {kind: Weather(kind, relief=1200.0, friction=True).write(folder / kind) for kind in KINDS}
 
 
 def equal(a: Particles, b: Particles) -> bool:
