@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.native.meteorologies import METEOROLOGIES, Meteorology
+from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster_tests.science.transport.native.comparison import QUANTITIES, Diagnoses, printed, relative_errors
 
@@ -83,7 +84,11 @@ def main() -> None:
     print("|---" * (len(QUANTITIES) + 1) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.meteorologies:
-            found[name] = compare(engine, name, options.particles, options.cache or Path(scratch))
+            try:
+                found[name] = compare(engine, name, options.particles, options.cache or Path(scratch))
+            except MeteorologyError as error:
+                print(f"| {name} | refused: {error} |")
+                continue
             for when, some in found[name].items():
                 if options.detail or when == "all":
                     cells = (f"{100 * some[q]['median']:.2f}, {100 * some[q]['p95']:.2f}" for q in QUANTITIES)

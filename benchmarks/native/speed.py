@@ -7,7 +7,8 @@
 A scene on generated meteorology is registered once an engine, and its trajectories and footprints made as array jobs
 make them (``stilt-dagster scene work``), engines in turn, each time anew. CPU and the peak of memory are those of that
 process and its children, all included: start, meteorology, particles, files, gridding; also given is what one receptor
-more costs, from a scene of one receptor beside it. ``engine_check`` is off: its share is that of hycs_std.
+more costs, from a scene of one receptor beside it. ``engine_check`` is off: its share is that of hycs_std. Memory is to
+be seen beside that of the scene's meteorology, decoded.
 
 Threads: receptors through the engine itself, by one thread and by two, in turn; the ratio of the shortest wall times.
 Only a machine with nothing else to do can tell it, so that the load is printed too.
@@ -86,6 +87,14 @@ def work(directory: Path, name: str, workers: int) -> dict[str, float]:
     return cli(directory, "scene", "work", name, "--workers", str(workers))
 
 
+def decoded(directory: Path, name: str) -> float:
+    """Return the size of a scene's meteorology in the native engine's memory, MiB."""
+    from stilt_dagster.science.transport.native.fields import read_fields
+
+    fields = read_fields(directory / "store/meteorology_aggregate" / f"{name}.arl", 25_000.0)
+    return float(sum(array.nbytes for array in fields if hasattr(array, "nbytes"))) / 2**20
+
+
 def scenes(directory: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Run each engine in turn; print and return medians."""
     names = {
@@ -111,6 +120,7 @@ def scenes(directory: Path, options: argparse.Namespace) -> dict[str, dict[str, 
             f"| {engine} | {many['cpu'] / n:.3f} | {more:.3f} | {one['cpu'] - more:.2f} | {many['wall']:.1f} "
             f"| {many['rss']:.0f} | {one['rss']:.0f} |"
         )
+    print(f"\nmeteorology, decoded: {decoded(directory, names[options.engines[0], 1]):.0f} MiB")
     if {"hysplit", "native"} <= set(found):
         h, e = found["hysplit"], found["native"]
         print(
