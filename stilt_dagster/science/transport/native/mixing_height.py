@@ -1,12 +1,12 @@
 """The height of the mixed layer, ``mlht``: of each grid point on each hour of the meteorology, and at a particle.
 
-``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25, of air that is warmed by its
-excess over the air around it where the ground heats it (Vogelezang and Holtslag 1996, eq. 2, from the lowest level and
-without the term in the friction velocity; Holtslag and Boville 1993, eq. 3.13; Lin et al. 2003, section 2.3). ``kmixd:
-1`` and ``2`` are those of the HYSPLIT user's guide ("mixing depth computation method").
+``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25 (Vogelezang and Holtslag
+1996; Lin et al. 2003), of air that is warmed by an excess temperature where the ground heats it (Holtslag and Boville
+1993). ``kmixd: 1`` and ``2`` are as in the HYSPLIT user's guide ("mixing depth computation method").
 
-What these leave open was fitted to what hycs_std prints of designed columns: at which levels and with which density
-each number is taken, how heights between levels come about, that a particle has the height of its nearest grid point.
+What these leave open was fitted to what hycs_std prints of designed columns: that differences are taken from the lowest
+level, of potential temperature without moisture, and without a term in the friction velocity; the density in the
+excess; how heights between levels come about; and that a particle has the heights of its nearest grid point.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.fields import Fields
-from stilt_dagster.science.transport.native.levels import GAS_CONSTANT, GRAVITY, squeeze
+from stilt_dagster.science.transport.native.levels import GRAVITY, squeeze
+from stilt_dagster.science.transport.native.turbulence import moist_density, potential_temperature
 
 #: Values of ``kmixd``: the meteorology's own height, of the temperature, of the turbulent kinetic energy, of the
 #: Richardson number. Other values under 10 are as :data:`TEMPERATURE`, from 10 on ``kmixd`` is the height itself, m.
@@ -28,11 +29,11 @@ METEOROLOGY, TEMPERATURE, TKE, RICHARDSON, CONSTANT = 0, 1, 2, 3, 10
 _CRITICAL, _LEAST_SHEAR = 0.25, 1e-4
 
 #: Of the excess temperature: share of the heat flux over the velocity scale; share of the convective velocity scale in
-#: that (both Holtslag and Boville 1993); least temperature scale, K, where the ground does not cool.
+#: that (both Holtslag and Boville 1993); least temperature scale, K, where the ground does not cool (fitted).
 _EXCESS, _CONVECTIVE, _LEAST_THETA_STAR = 8.5, 0.6, 1e-4
 
-#: Exponent of potential temperature, specific heat of dry air, J kg-1 K-1, mole mass of water over that of dry air.
-_KAPPA, _HEAT_CAPACITY, _EPSILON = 0.286, 1005.0, 0.622
+#: Specific heat of air, J kg-1 K-1.
+_HEAT_CAPACITY = 1005.0
 
 #: ``kmixd: 1``: excess over the column's least potential temperature, K.
 _WARMER = 2.0
@@ -45,16 +46,11 @@ _LEAST_SHARE = 1e-3
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _theta(temperature: float, pressure: float) -> float:
-    return float(temperature * (1000.0 / pressure) ** _KAPPA)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def excess_temperature(z: float, theta: float, density: float, ustar: float, shtf: float) -> float:
     """Return by how much air that the ground heats is warmer than the lowest level, K.
 
     It is ``8.5 Q / (u*^3 + 0.6 w*^3)^(1/3)``, ``w*^3 = g Q z / theta``, with the heat flux ``Q = H / (density cp)``
-    (Holtslag and Boville 1993, eq. 3.13; the density of the level that is tried is fitted).
+    (Holtslag and Boville 1993; that the density is that of the level that is tried was fitted).
 
     Parameters
     ----------
@@ -101,12 +97,11 @@ def richardson_height(
     ustar, shtf : float
         As :func:`excess_temperature` takes them.
     """
-    theta1, below = _theta(temperature[0], pressure[0]), 0.0
+    theta1, below = potential_temperature(temperature[0], pressure[0]), 0.0
     for k in range(1, z.size):
-        # What the pressure is not dry air's is vapour's.
-        dry = density[k]
-        moist = dry + _EPSILON * (100.0 * pressure[k] / (GAS_CONSTANT * temperature[k]) - dry)
-        warmer = _theta(temperature[k], pressure[k]) - theta1 - excess_temperature(z[k], theta1, moist, ustar, shtf)
+        moist = moist_density(temperature[k], pressure[k], density[k])
+        theta = potential_temperature(temperature[k], pressure[k])
+        warmer = theta - theta1 - excess_temperature(z[k], theta1, moist, ustar, shtf)
         shear = max((u[k] - u[0]) ** 2 + (v[k] - v[0]) ** 2, _LEAST_SHEAR)
         ri = GRAVITY / theta1 * warmer * (z[k] - z[0]) / shear
         if ri >= _CRITICAL:
@@ -130,9 +125,9 @@ def temperature_height(
     """
     coldest = math.inf
     for k in range(z.size):
-        coldest = min(coldest, _theta(temperature[k], pressure[k]))
+        coldest = min(coldest, potential_temperature(temperature[k], pressure[k]))
     k = z.size - 1
-    while k > 0 and _theta(temperature[k], pressure[k]) >= coldest + _WARMER:
+    while k > 0 and potential_temperature(temperature[k], pressure[k]) >= coldest + _WARMER:
         k -= 1
     return float(z[k])
 
@@ -244,6 +239,28 @@ def scale_factors(times: NDArray[np.float64], release: float, ziscale: NDArray[n
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def hour_height(height: float, own: float, least: float, factor: float) -> float:
+    """Return the mixing height of a grid point and an hour, scaled and held at its least, m above ground.
+
+    Parameters
+    ----------
+    height : float
+        Of :func:`mixing_heights`, m.
+    own : float
+        The meteorology's own, m, which a negative factor stands for; NaN where it has none.
+    least : float
+        Of :func:`least_heights`, m.
+    factor : float
+        Of :func:`scale_factors`; 1 where ``ziscale`` is.
+    """
+    if factor >= 0.0:
+        height *= factor
+    elif not math.isnan(own):
+        height = own
+    return max(height, least)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def mixing_height_at(
     heights: NDArray[np.float32],
     own: NDArray[np.float32],
@@ -256,36 +273,25 @@ def mixing_height_at(
 ) -> float:
     """Return the mixing height at a place and time, m above ground: of the nearest grid point, linear in time.
 
-    Of a time step hycs_std prints and uses the mean of two: at the particle's place and time before it was moved by the
-    mean wind, and after.
+    The ``mlht`` hycs_std prints is the mean of two such heights: at the beginning of the time step, where the particle
+    is then, and at its end, where the mean wind has moved the particle.
 
     Parameters
     ----------
-    heights : ndarray, shape (nt, ny, nx)
-        As of :func:`mixing_heights`, m.
-    own : ndarray, shape (nt, ny, nx)
-        The meteorology's own, m, which negative factors stand for; NaN where it has none.
+    heights, own : ndarray, shape (nt, ny, nx)
+        As of :func:`mixing_heights`, and the meteorology's own, m.
     least : ndarray, shape (ny, nx)
         As of :func:`least_heights`, m.
     factors : ndarray, shape (nt,)
-        As of :func:`scale_factors`; ones where ``ziscale`` is 1.
+        As of :func:`scale_factors`.
     t : int
-        Hour of the meteorology at or before the time; the next one is used if *share* is not 0.
+        Hour of the meteorology before the time, which has one after it.
     share : float
         Of the time from that hour to the next, 0 to 1.
     x, y : float
         Place on the grid, from 0.
     """
     j, i = int(y + 0.5), int(x + 0.5)
-    height = 0.0
-    for n in range(2):
-        weight = share if n else 1.0 - share
-        if weight <= 0.0:
-            continue
-        factor, h = factors[t + n], heights[t + n, j, i]
-        if factor >= 0.0:
-            h *= factor
-        elif not math.isnan(own[t + n, j, i]):
-            h = own[t + n, j, i]
-        height += weight * max(h, least[j, i])
-    return height
+    h0 = hour_height(heights[t, j, i], own[t, j, i], least[j, i], factors[t])
+    h1 = hour_height(heights[t + 1, j, i], own[t + 1, j, i], least[j, i], factors[t + 1])
+    return float(h0 + share * (h1 - h0))
