@@ -134,20 +134,24 @@ def temperature_height(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def tke_height(z: NDArray[np.float64], tke: NDArray[np.float32]) -> float:
-    """Return the height of the level under the first one at which turbulence has ended, m above ground (``kmixd: 2``).
+    """Return the height of the last level of the lowest turbulent layer, m above ground (``kmixd: 2``).
 
-    It has where turbulent kinetic energy is less than half of that of the level below, or has fallen to 0.21 m2 s-2
-    (HYSPLIT user's guide; that more energy than on the level below is no end was fitted).
+    The layer ends where turbulent kinetic energy is less than half of that of the level below, or 0.21 m2 s-2 at most
+    (HYSPLIT user's guide). Levels without any energy below the layer do not end it (fitted). Without a turbulent layer
+    it is the lowest level's height.
 
     Parameters
     ----------
     z, tke : ndarray, shape (nz,)
         Heights of the levels above this ground, m; m2 s-2.
     """
+    top = 0
     for k in range(1, z.size):
-        if tke[k] < 0.5 * tke[k - 1] or (tke[k] <= _LEAST_TKE and tke[k] <= tke[k - 1]):
-            return float(z[k - 1])
-    return float(z[-1])
+        if tke[k] < 0.5 * tke[k - 1] or 0.0 < tke[k] <= _LEAST_TKE:
+            break
+        if tke[k] > 0.0:
+            top = k
+    return float(z[top])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
