@@ -33,8 +33,8 @@ from stilt_dagster.science.meteorology.arl.fields import read_records
 from stilt_dagster.science.meteorology.arl.packing import repack
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster.science.validation import trust_hosts
 from stilt_dagster.settings import trusts
 

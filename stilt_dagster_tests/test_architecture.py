@@ -185,6 +185,7 @@ def test_definitions_are_what_they_were() -> None:
         "meteorology_is_complete",
         "every_receptor_is_simulated",
         "particles_stay_in_meteorology",
+        "engine_agrees",
         "influence_is_conserved",
         "influence_is_not_zero",
         "jacobian_is_valid",

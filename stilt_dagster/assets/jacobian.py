@@ -15,6 +15,7 @@ from stilt_dagster.operations.products.matrix import make_jacobian, stored_jacob
 from stilt_dagster.partitions import scenes, to_scene
 from stilt_dagster.resources.configurable import MeteorologyArchive, StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
+from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.errors import counted
 from stilt_dagster.science.jacobian.jacobian import flux_hours
 from stilt_dagster.science.observations.background_files import BackgroundFile
@@ -59,6 +60,7 @@ def jacobian(
                 **report_metadata(report),
                 **plan_metadata("actual", actual),
                 **_error_metadata(made.errors),
+                **_engine_metadata(scene),
                 "dagster/row_count": len(receptors),
                 "stilt/entries": report.rows,
                 "stilt/cells": grid.ny * grid.nx,
@@ -66,6 +68,17 @@ def jacobian(
                 "stilt/picture": picture(influence_map(report.influence, grid, lon, lat, title)),
             },
         )
+
+
+def _engine_metadata(scene: StoredScene) -> dict[str, str | float]:
+    """Return what is shown of the engine that simulated."""
+    agreement = scene.agreement
+    if agreement is None:
+        return {"stilt/engine": scene.engine}
+    shown = ("bias", "bias_error", "distance_ratio")
+    figures = {f"stilt/engine_{name}": agreement.summary[name] for name in shown if name in agreement.summary}
+    counts = {"stilt/engine_verdict": agreement.verdict, "stilt/engine_compared": agreement.compared}
+    return {"stilt/engine": scene.engine, **counts, **figures}
 
 
 def _error_metadata(errors: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -86,7 +86,7 @@ def next_steps(scene: Scene, record: Record, engine: str, load: Load) -> list[St
     if asked != (wanted := meteorology_key(scene)):
         return [_step(scene, "meteorology_aggregate", (), wanted, [aggregate])]
 
-    version = trajectories_version(scene, checksum, engine)
+    version = trajectories_version(scene, checksum, scene.transport.engine_version(engine) or "")
     steps: list[Step] = []
     groups = _groups(runs_for(load))
     particles = {shard: record["trajectories"].get(f"{scene.id}|{shard}", Materialized()) for shard in SHARDS}

@@ -12,6 +12,7 @@ from stilt_dagster.partitions import shards_of_run
 from stilt_dagster.resources.configurable import StoreResource, TransportEngine, open_scene
 from stilt_dagster.resources.failures import user_errors_as_failures
 from stilt_dagster.resources.stored_scene import StoredScene
+from stilt_dagster.science.engine_agreement import Agreement
 from stilt_dagster.science.errors import counted
 from stilt_dagster.science.meteorology.extent.margin import escape_warning, margin_to_try
 from stilt_dagster.science.outcomes import Escapes, Outcome, PartSummary
@@ -19,6 +20,7 @@ from stilt_dagster.science.transport.trajectories import part_summary, read_summ
 
 SIMULATED = "every_receptor_is_simulated"
 STAYED = "particles_stay_in_meteorology"
+AGREES = "engine_agrees"
 
 
 @dg.multi_asset_check(
@@ -34,17 +36,24 @@ STAYED = "particles_stay_in_meteorology"
             asset=trajectories_asset,
             description="No more than 5 % of a scene's particles left its meteorology; a verdict a run, as above.",
         ),
+        dg.AssetCheckSpec(
+            AGREES,
+            asset=trajectories_asset,
+            description="The native engine is as hycs_std at the receptors that ran through both: row sums within 2 %, "
+            "footprints no farther than 1.3 times two seeds of hycs_std, each with 3 standard errors.",
+        ),
     ],
 )
 def trajectories_are_complete(
     context: dg.AssetCheckExecutionContext, store: StoreResource, transport_engine: TransportEngine
 ) -> Iterator[dg.AssetCheckResult]:
-    """Warn of receptors that failed, and of particles that left the crop."""
+    """Warn of receptors that failed, and of particles that left the crop; fail of an engine that is not as hycs_std."""
     with user_errors_as_failures():
         scene = open_scene(store, transport_engine, shards_of_run(context)[0])
         parts = summaries(scene, _summary)
         yield _simulated(scene, parts)
         yield _stayed(scene, Escapes.sum(p.escapes for p in parts if p.escapes is not None))
+        yield _agrees(scene, Agreement.sum(p.agreement for p in parts if p.agreement is not None))
 
 
 def _summary(scene: StoredScene, shard: str, batch: Any) -> PartSummary | None:
@@ -98,6 +107,46 @@ def _stayed(scene: StoredScene, found: Escapes) -> dg.AssetCheckResult:
         asset_key=trajectories_asset.key,
         passed=not found.are_many,
         severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=description,
+    )
+
+
+def _agrees(scene: StoredScene, found: Agreement) -> dg.AssetCheckResult:
+    """Say whether the scene's engine is as hycs_std where it was held against it; a warning where it was nowhere."""
+    settings = scene.spec.transport
+    metadata: dict[str, Any] = {"scene": scene.id, "engine": scene.engine}
+    severity = dg.AssetCheckSeverity.WARN
+    passed, description = True, f"hycs_std itself simulates scene {scene.id}"
+    if settings.engine_check is not None:
+        metadata |= {"receptors compared": found.compared, "not compared": found.not_compared, **found.summary}
+        if found.reference:
+            metadata["hycs_std"] = found.reference
+        if found.worst:
+            metadata["largest differences"] = some_of(
+                [f"`{w['receptor']}` {w['difference']:+.1%}" for w in found.worst]
+            )
+        if found.not_compared:
+            metadata["why not"] = found.reason
+        passed, description = found.verdict == "agrees", f"{found.verdict}: {counted(found.compared, 'receptor')}"
+        if disagreements := found.disagreements:
+            severity = dg.AssetCheckSeverity.ERROR
+            description = (
+                f"the native engine differs from hycs_std in scene {scene.id}: {'; '.join(disagreements)}. Use engine: "
+                f"hysplit for it, and report it with the scene's spec"
+            )
+        elif not passed:
+            why = (
+                "engine_check is 0"
+                if settings.engine_check == 0
+                else found.reason or "none of them feels the footprint's grid"
+            )
+            description = f"the native engine was not held against hycs_std in scene {scene.id}: {why}"
+    return dg.AssetCheckResult(
+        check_name=AGREES,
+        asset_key=trajectories_asset.key,
+        passed=passed,
+        severity=severity,
         metadata=metadata,
         description=description,
     )

@@ -159,6 +159,14 @@ def print_status(status: Status) -> None:
         console.print(f"failed: {outcome.receptor} {outcome.reason}: {outcome.message}", soft_wrap=True, markup=False)
     if len(status.failures) > 10:
         console.print(f"... and {len(status.failures) - 10} more failed (--json lists all)")
+    if (found := status.agreement) is not None:
+        console.print(
+            f"native engine held against hycs_std: {found.verdict}, {counted(found.compared, 'receptor')} compared"
+            + "".join(f", {name.replace('_', ' ')} {value:.3g}" for name, value in found.summary.items()),
+            soft_wrap=True,
+        )
+        if found.not_compared:
+            console.print(f"not compared: {found.not_compared}: {found.reason}", soft_wrap=True, markup=False)
     for warning in status.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
 

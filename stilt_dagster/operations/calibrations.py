@@ -14,6 +14,7 @@ from stilt_dagster.resources.stored_scene import StoredScene
 from stilt_dagster.science.costs.spent import Spent, calibrate
 from stilt_dagster.science.errors import FormatError, StoreError
 from stilt_dagster.science.files.format_numbers import CALIBRATION_FORMAT, without_format
+from stilt_dagster.science.scenes.engines.native import NATIVE_VERSION
 
 _FOLDER, _FILE = "costs", "calibration.json"
 
@@ -32,7 +33,7 @@ class Measured:
     cpu : float
         CPU measured, over what was predicted.
     scene, engine : str
-        Of which scene, and which build of hycs_std.
+        Of which scene, and which build of hycs_std, or version of another engine.
     machine : str
         Model of the CPU.
     """
@@ -43,10 +44,18 @@ class Measured:
     machine: str
 
 
-def read_calibration(store: Store) -> Measured | None:
-    """Return what is known of this machine, or else of the machine that finished a scene last; None if nothing is."""
-    known = _read(store)
-    return known.get(_machine()) or next(reversed(known.values()), None)
+def read_calibration(store: Store, engine: str = "hysplit") -> Measured | None:
+    """Return what is known of an engine on this machine, or else on that which finished a scene last; None if nothing.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    engine : str
+        ``hysplit`` or ``native``: what one takes says nothing of the other.
+    """
+    known = {name: m for name, m in _read(store).items() if (m.engine == NATIVE_VERSION) == (engine == "native")}
+    return known.get(_place(engine)) or next(reversed(known.values()), None)
 
 
 def record_calibration(scene: StoredScene, spent: Spent) -> None:
@@ -58,10 +67,10 @@ def record_calibration(scene: StoredScene, spent: Spent) -> None:
     found = calibrate(scene.spec, spent, first=False)
     if found is None or (spent.cpu_seconds or 0.0) < _LEAST_CPU:
         return
-    machine = _machine()
+    place = _place(scene.spec.transport.engine)
     try:
-        known = {name: m for name, m in _read(scene.store).items() if name != machine}
-        known[machine] = Measured(round(found.cpu, 4), scene.id, scene.engine, machine)
+        known = {name: m for name, m in _read(scene.store).items() if name != place}
+        known[place] = Measured(round(found.cpu, 4), scene.id, scene.engine, _machine())
         text = json.dumps({name: asdict(m) for name, m in known.items()}, indent=1)
         scene.store.folder(_FOLDER).write(_FILE, text)
     except (StoreError, FormatError) as error:
@@ -76,6 +85,11 @@ def _read(store: Store) -> dict[str, Measured]:
         if all(isinstance(m.cpu, float) and 0.05 < m.cpu < 20 for m in kept.values()):
             return kept
     return {}
+
+
+def _place(engine: str) -> str:
+    """Return the name that what an engine took on this machine is kept by."""
+    return _machine() if engine == "hysplit" else f"{_machine()}, {engine}"
 
 
 def _machine() -> str:

@@ -106,7 +106,7 @@ def plan_scene(store: Store, scene: Scene, concurrency: Concurrency, aggregate: 
     StoreError
         If the store cannot be read.
     """
-    known, found = read_calibration(store), _meteorology(scene)
+    known, found = read_calibration(store, scene.transport.engine), _meteorology(scene)
     read, kept = found.bytes_read, found.bytes_written
     if aggregate is not None:
         read, kept = _bytes_read(aggregate), _size(aggregate)

@@ -112,7 +112,7 @@ def run_scene(
             _run_job(instance, scene.id, definitions(), job, chosen, kept, selection, of_scene)
             check()
             report(f"{job}: {', '.join(chosen)} done")
-            scene = StoredScene(scene.store, scene.spec, scene.engine_here)  # what it holds of the store has changed
+            scene = StoredScene(scene.store, scene.spec, scene.hycs_std)  # what it holds of the store has changed
             status = scene_status(scene)
     return status
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from stilt_dagster.science import versions
 from stilt_dagster.science.costs.spent import Spent
+from stilt_dagster.science.engine_agreement import Agreement
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.outcomes import Escapes
-from stilt_dagster.science.part_index import find_summary, is_current
+from stilt_dagster.science.part_index import find_summary, is_checked, is_current
 from stilt_dagster.science.part_pool import prefetch
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Status:
         ``state`` (:data:`STATES`) of each asset, and of those made of parts how many are done.
     escapes : Escapes
         How many particles left the meteorology, of the parts whose index says so.
+    agreement : Agreement, optional
+        How the engine that simulated compares with hycs_std; None if that is hycs_std.
     warnings : list of str
         What a person should look at.
     spent : Spent
@@ -55,6 +58,7 @@ class Status:
     failures: list[Outcome] = field(default_factory=list)
     assets: dict[str, dict[str, Any]] = field(default_factory=dict)
     escapes: Escapes = field(default_factory=Escapes)
+    agreement: Agreement | None = None
     warnings: list[str] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)
 
@@ -72,6 +76,7 @@ class Status:
             "failures": [{"receptor": o.receptor, "reason": o.reason, "message": o.message} for o in self.failures],
             "assets": self.assets,
             "escaped_fraction": round(self.escapes.fraction, 4),
+            **({} if self.agreement is None else {"engine_check": self.agreement.to_dict()}),
             "warnings": self.warnings,
         }
 
@@ -101,6 +106,9 @@ def scene_status(scene: StoredScene) -> Status:
         from stilt_dagster.science.meteorology.extent.margin import escape_warning
 
         status.warnings.append(escape_warning(spec, scene.aggregate.grids, status.escapes))
+    if status.agreement is not None:
+        differs = "the native engine differs from hycs_std"
+        status.warnings += [f"{differs}: {text}" for text in status.agreement.disagreements]
     return status
 
 
@@ -132,7 +140,8 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
 
     def simulated(batch: Batch) -> PartSummary | None:
         folder = scene.trajectories(batch.shard)
-        return find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: _opened_particles(folder, batch))
+        found = find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: _opened_particles(folder, batch))
+        return found if found is not None and is_checked(batch, found) else None
 
     def gridded(batch: Batch) -> PartSummary | None:
         folder = scene.footprints(batch.shard)
@@ -141,6 +150,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
 
     done, counted = Counter[str](), 0
     escapes: list[Escapes] = []
+    agreements: list[Agreement] = []
     parts: list[tuple[PartSummary, PartSummary | None]] = []
     made: list[tuple[str, str]] = []
     for particles, part in zip(_each(simulated, batches), _each(gridded, batches), strict=True):
@@ -148,6 +158,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
             continue
         done["trajectories"] += 1
         escapes += [] if particles.escapes is None else [particles.escapes]
+        agreements += [] if particles.agreement is None else [particles.agreement]
         current = part if is_current(part, particles) else None
         parts.append((particles, current))
         if current is not None:
@@ -161,6 +172,7 @@ def _parts(scene: StoredScene, batches: list[Batch], status: Status) -> list[tup
             status.failures += particles.failed
             counted += particles.counts.get("failed", 0)
     status.escapes, status.spent = Escapes.sum(escapes), Spent(parts)
+    status.agreement = None if scene.spec.transport.engine_check is None else Agreement.sum(agreements)
     status.outcomes["pending"] = status.receptors - counted
     for asset in ("trajectories", "footprints"):
         state = "ready" if batches and done[asset] == len(batches) else "partial" if done[asset] else "missing"
@@ -227,7 +239,7 @@ def _jacobian(
         return "missing", ""
     key, version, outcomes = found
     if made is not None:
-        return ("ready" if key == versions.jacobian_key(scene.spec, made) else "stale"), key
+        return ("ready" if key == versions.jacobian_key(scene.spec, made, status.agreement) else "stale"), key
     if not has_meteorology or version != scene.versions.jacobian:
         return "stale", key
     # What parts there are was counted; the rest, and only if all of it is gone, is as the jacobian says.

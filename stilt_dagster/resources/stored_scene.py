@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stilt_dagster.resources.store import Store
 from stilt_dagster.science import versions
 from stilt_dagster.science.batches import Batch, plan_batches
+from stilt_dagster.science.engine_agreement import Agreement
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.files.format_numbers import AGGREGATE_FORMAT, without_format
 from stilt_dagster.science.meteorology.description import Description
@@ -100,15 +101,15 @@ class StoredScene:
         The store.
     spec : Scene
         Its spec, with its receptors.
-    engine_here : str, optional
-        Version of this machine's transport engine; None if it has none.
+    hycs_std : str, optional
+        Version of this machine's hycs_std; None if it has none.
     """
 
-    def __init__(self, store: Store, spec: Scene, engine_here: str | None) -> None:
-        self.store, self.spec, self.engine_here = store, spec, engine_here
+    def __init__(self, store: Store, spec: Scene, hycs_std: str | None) -> None:
+        self.store, self.spec, self.hycs_std = store, spec, hycs_std
 
     @classmethod
-    def load(cls, store: Store, scene: str, engine_here: str | None) -> StoredScene:
+    def load(cls, store: Store, scene: str, hycs_std: str | None) -> StoredScene:
         """Return a registered scene.
 
         Raises
@@ -116,12 +117,17 @@ class StoredScene:
         SceneError
             If it is not registered, or its spec is damaged.
         """
-        return cls(store, store.scene(scene), engine_here)
+        return cls(store, store.scene(scene), hycs_std)
 
     @property
     def id(self) -> str:
         """The scene's id."""
         return self.spec.id
+
+    @property
+    def engine_here(self) -> str | None:
+        """Version of the engine of this machine that simulates the scene; None if it has none."""
+        return self.spec.transport.engine_version(self.hycs_std)
 
     @cached_property
     def engine(self) -> str:
@@ -218,7 +224,7 @@ class StoredScene:
         meteorology : Path or sequence of Path
             The files of the aggregate, on this machine.
         open_engine : callable
-            Gives the transport engine that runs in a directory.
+            Gives the hycs_std that runs in a directory: it simulates, or checks the engine that does.
         workers : int
             Simulations at a time.
         rerun : bool, optional
@@ -231,20 +237,24 @@ class StoredScene:
         Report
             Of all receptors of the shards, done now or before.
         """
+        from stilt_dagster.science.footprints.engine_check import engine_check
         from stilt_dagster.science.footprints.row_error import row_estimator
+        from stilt_dagster.science.transport.ensembles import engine_for
         from stilt_dagster.science.transport.trajectories import simulate_shards
 
         with self.store.scratch() as scratch, scratch_directory() as runs:
+            hysplit = open_engine(runs)
             return simulate_shards(
                 shards,
                 self.spec.transport,
                 meteorology,
-                open_engine(runs),
+                engine_for(self.spec.transport, hysplit),
                 self.trajectories,
                 scratch,
                 workers=workers,
                 rerun=rerun,
                 estimator=row_estimator(self.spec),
+                check=engine_check(self.spec, hysplit),
                 report_progress=report_progress,
             )
 
@@ -273,6 +283,17 @@ class StoredScene:
                 rerun=rerun,
                 report_progress=report_progress,
             )
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How the engine that simulated compares with hycs_std, by the parts there are; None if that is hycs_std."""
+        from stilt_dagster.science.transport.trajectories import part_summary
+
+        if self.spec.transport.engine_check is None:
+            return None
+        batches = (b for members in self.batches.values() for b in members)
+        found = (part_summary(self.trajectories(b.shard), b) for b in batches)
+        return Agreement.sum(p.agreement for p in found if p is not None and p.agreement is not None)
 
     def relist(self) -> None:
         """Forget which parts there are: others may have written some."""

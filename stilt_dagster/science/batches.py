@@ -44,6 +44,8 @@ class Batch:
         Hash of receptors, meteorology, settings and engine.
     engine : str
         Version of the transport engine, which the part file says, too: no hash tells it.
+    checked : frozenset of str
+        The receptors at which the engine is held against hycs_std.
     """
 
     shard: str
@@ -51,6 +53,7 @@ class Batch:
     receptors: Receptors
     key: str
     engine: str = ""
+    checked: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ def plan_batches(scene: Scene, meteorology: str, engine: str) -> dict[str, list[
     """
     size = batch_size(scene)
     simulation = simulation_key(scene, meteorology, engine)
-    receptors = scene.receptor_list
+    receptors, checked = scene.receptor_list, scene.checked_receptors
     shards: dict[str, list[int]] = {shard: [] for shard in SHARDS}
     for place in sorted(range(len(receptors)), key=receptors.ids.__getitem__):
         shards[receptors.shards[place]].append(place)
@@ -90,7 +93,8 @@ def plan_batches(scene: Scene, meteorology: str, engine: str) -> dict[str, list[
     for shard, places in shards.items():
         for number, first in enumerate(range(0, len(places), size)):
             members = receptors.select(np.array(places[first : first + size]))
-            batches[shard].append(Batch(shard, number, members, batch_key(simulation, members.ids), engine))
+            key = batch_key(simulation, members.ids)
+            batches[shard].append(Batch(shard, number, members, key, engine, checked.intersection(members.ids)))
     return batches
 
 

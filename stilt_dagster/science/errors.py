@@ -58,7 +58,7 @@ class EngineError(UserError):
 
 
 class NoEngineError(EngineError):
-    """There is no HYSPLIT for this machine: what needs no new trajectories can be done."""
+    """There is no HYSPLIT for this machine: what needs no new trajectories of it can be done."""
 
 
 class StoreError(UserError):

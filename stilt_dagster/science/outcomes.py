@@ -6,12 +6,13 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.engine_agreement import Agreement, ReceptorCheck
 from stilt_dagster.science.transport.effort import Effort
 from stilt_dagster.science.versions import simulations_digest
 
@@ -48,6 +49,8 @@ class Outcome:
         (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.error`), and what is missing of all influence
         beside it and what lies outside (:attr:`~stilt_dagster.science.footprints.gridding.Footprint.imbalance`); None
         of parts made before these were kept.
+    check : ReceptorCheck, optional
+        Of a simulation: how it compares with hycs_std's, at a receptor where the engine is held against it.
     """
 
     receptor: str
@@ -64,6 +67,23 @@ class Outcome:
     foot_sum: float | None = None
     row_sum_error: float | None = None
     imbalance: float | None = None
+    check: ReceptorCheck | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; without what versions before do not know, where there is nothing in it."""
+        return {k: v for k, v in asdict(self).items() if k != "check" or v is not None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Outcome:
+        """Return what :meth:`to_dict` gave.
+
+        Raises
+        ------
+        TypeError
+            If it lacks something, or holds something unknown.
+        """
+        check = data.get("check")
+        return cls(**{**data, "check": None if check is None else ReceptorCheck(**check)})
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,8 @@ class PartSummary:
         Of footprints; None where an index was written before it was kept.
     effort : Effort, optional
         What making it took; None where it was made before that was kept.
+    agreement : Agreement, optional
+        Of trajectories: how their engine compares with hycs_std, where it was held against it.
     """
 
     key: str
@@ -203,6 +225,7 @@ class PartSummary:
     escapes: Escapes | None = None
     balance: Balance | None = None
     effort: Effort | None = None
+    agreement: Agreement | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PartSummary:
@@ -213,11 +236,12 @@ class PartSummary:
         TypeError
             If it lacks something, or holds something unknown.
         """
-        escapes, balance = data.get("escapes"), data.get("balance")
+        escapes, balance, agreement = (data.get(name) for name in ("escapes", "balance", "agreement"))
         parts = {
             "escapes": None if escapes is None else Escapes(**escapes),
             "balance": None if balance is None else Balance(**balance),
             "effort": Effort.from_dict(data.get("effort")),
+            "agreement": None if agreement is None else Agreement(**agreement),
         }
         return cls(**{**data, **parts})
 
@@ -243,6 +267,7 @@ class PartSummary:
             Escapes.of(outcomes) if simulations is None else None,
             None if simulations is None else Balance.of(outcomes),
             effort,
+            Agreement.of(outcomes) if simulations is None and any(o.check for o in outcomes) else None,
         )
 
     @property

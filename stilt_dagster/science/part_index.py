@@ -136,6 +136,17 @@ def find_summary(
     return summary if summary.key == key else None
 
 
+def is_checked(batch: Batch, trajectories: PartSummary) -> bool:
+    """Return whether a batch's simulations say how each compares with hycs_std that is to; failed ones cannot.
+
+    A part has the checks that were asked for when it was made, of the same order of receptors: so many are enough.
+    """
+    if not batch.checked:
+        return True
+    there = 0 if trajectories.agreement is None else trajectories.agreement.receptors
+    return there + sum(o["receptor"] in batch.checked for o in trajectories.failures) >= len(batch.checked)
+
+
 def is_current(footprints: PartSummary | None, trajectories: PartSummary) -> bool:
     """Return whether a batch's footprints are there, and of its simulations as they ended last."""
     return footprints is not None and footprints.simulations == trajectories.simulations

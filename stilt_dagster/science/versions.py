@@ -11,10 +11,12 @@ product               its hash covers
 receptors             ids, which hold time and position; of a retrieval also what was observed, which the table holds
 meteorology_aggregate settings, receptors, grid, hours: what decides the crop; then its checksum, as archives change
 trajectories          that checksum, the engine's binary, transport settings, receptor ids; of scenes with precision
-                      also what decides how many particles there are: the grid's edges, and weights
+                      also what decides how many particles there are: the grid's edges, and weights; the version,
+                      and no key, also at which share of receptors their engine is held against hycs_std
 footprints            trajectories, the grid, the gridding's own version; of weighted particles also their weights
 background            trajectories, its settings, weights; the grid where particles are sampled at its edge, or leave it
-jacobian              footprints, its format, what was observed, settings of background and transport error
+jacobian              footprints, its format, what was observed, settings of background and transport error; the key
+                      also how the engine compares with hycs_std
 report                jacobian, the version of the page
 ===================== ================================================================================================
 """
@@ -22,13 +24,17 @@ report                jacobian, the version of the page
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.validation import digest
+
+if TYPE_CHECKING:
+    from stilt_dagster.science.engine_agreement import Agreement
 
 #: Raised when footprints of the same particles would come out otherwise, so that they are made anew.
 GRIDDING_VERSION = 1
@@ -89,7 +95,10 @@ def trajectories_version(scene: Scene, meteorology: str, engine: str) -> str:
     engine : str
         Version of the transport engine.
     """
-    return digest([meteorology, engine, _transport(scene), releases_version(scene)])
+    made_of: list[Any] = [meteorology, engine, _transport(scene), releases_version(scene)]
+    if scene.transport.engine_check is not None:
+        made_of.append(["engine_check", scene.transport.engine_check])
+    return digest(made_of)
 
 
 def simulation_key(scene: Scene, meteorology: str, engine: str) -> str:
@@ -171,9 +180,15 @@ def jacobian_version(scene: Scene, footprints: str) -> str:
     return digest([JACOBIAN_FORMAT, footprints, *_observed(scene)])
 
 
-def jacobian_key(scene: Scene, parts: Iterable[tuple[str, str]]) -> str:
-    """Return the key of a jacobian: keys of its footprint files and of their simulations, and the order of its rows."""
-    return digest([JACOBIAN_FORMAT, [tuple(part) for part in parts], scene.receptor_ids, *_observed(scene)])
+def jacobian_key(scene: Scene, parts: Iterable[tuple[str, str]], agreement: Agreement | None) -> str:
+    """Return the key of a jacobian: keys of its footprint files and of their simulations, and the order of its rows.
+
+    Of an engine that is held against hycs_std also how it compares, which the jacobian says.
+    """
+    made_of = [JACOBIAN_FORMAT, [tuple(part) for part in parts], scene.receptor_ids, *_observed(scene)]
+    if agreement is not None:
+        made_of.append(asdict(agreement))
+    return digest(made_of)
 
 
 def report_version(jacobian: str) -> str:

@@ -28,6 +28,7 @@ CHECKS = {
     "meteorology_is_complete": "meteorology_aggregate",
     "every_receptor_is_simulated": "trajectories",
     "particles_stay_in_meteorology": "trajectories",
+    "engine_agrees": "trajectories",
     "influence_is_conserved": "footprints",
     "influence_is_not_zero": "footprints",
     "jacobian_is_valid": "jacobian",

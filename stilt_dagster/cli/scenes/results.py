@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +57,7 @@ def log(
             return
         outcome = outcome_of(opened, receptor)
         if as_json:
-            typer.echo(json.dumps(asdict(outcome)))
+            typer.echo(json.dumps(outcome.to_dict()))
             return
         typer.echo(f"{outcome.receptor}: {outcome.status}" + (f", {outcome.reason}" if outcome.reason else ""))
         if outcome.message:
@@ -66,6 +65,13 @@ def log(
         typer.echo(
             f"attempts {outcome.attempts}, particles {outcome.n_particles}, hours covered {outcome.hours_covered:g}"
         )
+        if outcome.check is not None:
+            sums = ", ".join(f"{value:.4g}" for value in outcome.check.row_sums[1:])
+            typer.echo(
+                f"held against hycs_std: not compared: {outcome.check.reason}"
+                if outcome.check.reason
+                else f"held against hycs_std: row sum {outcome.check.row_sums[0]:.4g}, of two seeds of hycs_std {sums}"
+            )
         if outcome.log:
             typer.echo(f"\nThe end of HYSPLIT's log:\n{outcome.log.rstrip()}")
         typer.echo(f"\nTo run it by hand:\n  stilt-dagster scene log {scene} {receptor} --prepare DIRECTORY")

@@ -228,7 +228,7 @@ def _is_done(store: Store, records: Records, scene: str, engine: str) -> bool:
         return False
     aggregate = records.made("meteorology_aggregate", scene)
     key, _, checksum = ("" if aggregate is None else aggregate.version).partition(".")
-    trajectories = versions.trajectories_version(spec, checksum, engine)
+    trajectories = versions.trajectories_version(spec, checksum, spec.transport.engine_version(engine) or "")
     wanted = versions.jacobian_version(spec, versions.footprints_version(spec, trajectories))
     return key == versions.meteorology_key(spec) and finished.version == wanted
 

@@ -107,7 +107,9 @@ def make_jacobian(
             "stilt_version": scene.versions.jacobian,
         }
         path = scratch / "jacobian.nc"
-        report = build_jacobian(scene.spec, scene.batches, scene.footprints, path, attributes, background, errors)
+        report = build_jacobian(
+            scene.spec, scene.batches, scene.footprints, path, attributes, background, errors, scene.agreement
+        )
     names = [] if errors is None else ["transport_error", "transport_error_covered"]
     return Jacobian(path, report, {name: errors[name].to_numpy() for name in names} if errors is not None else {})
 

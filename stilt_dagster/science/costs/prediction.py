@@ -1,7 +1,7 @@
 """What the receptors of a scene are expected to take: CPU, and bytes of each product.
 
-CPU is hycs_std's, which grows with particles and hours, and what is added to it by text, Parquet, gridding and NetCDF.
-Bytes of trajectories grow with rows, one a particle and minute; those of footprints and jacobian with the cells that
+CPU is the engine's, which grows with particles and hours, and what text, Parquet, gridding and NetCDF add to it. Bytes
+of trajectories grow with rows, one a particle and minute; those of footprints and jacobian with the cells that
 are touched, on top of what a file has without any. Constants were measured on hycs_std v5.1.0, see *Cost* in
 docs/explanation/measurements.md; a :class:`Calibration` scales what depends on machine and weather to what was
 measured.
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from stilt_dagster.science.batches import batch_size
+from stilt_dagster.science.scenes.engines.check import CHECK_RUNS
 from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 
-#: CPU of a receptor, s: to start, of an hour of meteorology, of a particle-hour in hycs_std and in what reads it.
-_RECEPTOR_CPU, _HOUR_CPU, _PARTICLE_HOUR_CPU = 0.07, 0.002, 0.00222
+#: CPU of a receptor, s: to start, of an hour of meteorology, of a particle-hour in the engine and in what reads it.
+_CPU = {"hysplit": (0.07, 0.002, 0.00222), "native": (0.02, 0.0, 0.0003)}
 #: CPU of a pair of part files, s.
 _FILE_CPU = 0.08
 #: CPU of all else, s: Python, Dagster, the aggregate, the jacobian.
@@ -114,11 +115,10 @@ def predict(
     hours = abs(transport.n_hours)
     day = _share_of_day(scene)
     particle_hours = n * transport.released * hours * calibration.inside
-    cpu = (
-        n * transport.runs * (_RECEPTOR_CPU + _HOUR_CPU * hours)
-        + _PARTICLE_HOUR_CPU * particle_hours
-        + files * _FILE_CPU
-    )
+    cpu = _engine_cpu(transport.engine, n * transport.runs, hours, particle_hours) + files * _FILE_CPU
+    if scene.n_checked:
+        runs = CHECK_RUNS * n * scene.n_checked / len(scene.receptor_list)
+        cpu += _engine_cpu("hysplit", runs, hours, runs * transport.numpar * hours * calibration.inside)
     mixed = min(1.0, _MIXED / max(float(scene.receptor_list.height.max()), 1.0))
     row = (_ROW_BYTES + _ROW_BYTES_BY_DAY * day * mixed) * len(transport.varsiwant) / _COLUMNS
     touched, chunks = _touched(scene, day)
@@ -142,6 +142,12 @@ def predict(
         + observed,
         entries=entries,
     )
+
+
+def _engine_cpu(engine: str, runs: float, hours: int, particle_hours: float) -> float:
+    """Return the CPU of runs of an engine, and of reading what they give, s."""
+    of_run, of_hour, of_particle_hour = _CPU[engine]
+    return runs * (of_run + of_hour * hours) + of_particle_hour * particle_hours
 
 
 def _touched(scene: Scene, day: float) -> tuple[float, float]:

@@ -36,6 +36,9 @@ _WHOLE_HOUR = 900 << 20
 #: A parsed particle table in memory, a row, bytes: columns, their sorted copy, and the Parquet being made.
 TABLE_BYTES = 160
 
+#: Bytes in memory of a byte of meteorology, which is a number as ARL files pack it.
+DECODED = 4
+
 #: Particle rows of a part file, bytes.
 PART_BYTES = 9
 
@@ -53,7 +56,7 @@ class Load:
     hours : int
         Hours each is followed.
     cpu_seconds : float
-        CPU hycs_std is expected to need for all of them, s.
+        CPU simulations are expected to need for all of them, s.
     cells : int
         Cells of the footprint grid times its layers.
     meteorology : int
@@ -62,6 +65,8 @@ class Load:
         Whether it names a field to sample a background in.
     transport_error : bool
         Whether its jacobian reads particles, for the error of transport.
+    native : bool
+        Whether the native engine simulates, which has all meteorology in memory.
     """
 
     receptors: int = 100
@@ -72,6 +77,7 @@ class Load:
     meteorology: int = 4_000_000_000
     background: bool = False
     transport_error: bool = False
+    native: bool = False
 
     @classmethod
     def of(cls, scene: Scene) -> Load:
@@ -86,6 +92,7 @@ class Load:
             meteorology=_aggregate_bytes(scene),
             background=scene.background is not None,
             transport_error=scene.transport_error is not None,
+            native=scene.transport.engine == "native",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,7 +196,8 @@ def size_of(asset: str, load: Load, share: float = 1.0, attempt: int = 0, most: 
         cores = cores_for(load.cpu_seconds * share, most)
         text = load.rows * TEXT_BYTES
         files = load.meteorology + cores * text + min(n, 24.0 * cores) * load.rows * PART_BYTES
-        size = Size(cores, 700 * MIB + cores * (128 * MIB + table), int(3072 * MIB + files))
+        decoded = DECODED * load.meteorology if load.native else 0
+        size = Size(cores, 700 * MIB + cores * (128 * MIB + table) + decoded, int(3072 * MIB + files))
     elif asset == "footprints":
         cores = min(GRIDDING_CORES, cores_for(load.cpu_seconds * share, most))
         size = Size(

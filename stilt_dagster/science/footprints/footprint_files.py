@@ -137,6 +137,8 @@ class FootprintWriter:
         The scene's footprint.
     n_hours : int
         Length of the runs.
+    model : str
+        What the file names as the source of its numbers.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class FootprintWriter:
         receptors: Receptors,
         settings: FootprintSettings,
         n_hours: int,
+        model: str = "HYSPLIT-STILT",
     ) -> None:
         self._path = path
         self.key, self.particles = key, particles
@@ -191,7 +194,7 @@ class FootprintWriter:
                 "Conventions": "CF-1.8",
                 "format": FOOTPRINTS_FORMAT,
                 "title": "STILT footprints",
-                "source": "HYSPLIT-STILT",
+                "source": model,
                 "history": f"gridded from particles by stilt_dagster {__version__}",
                 "stilt_key": key,
                 "stilt_particles": particles,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
 from stilt_dagster.science.errors import IncompleteError
@@ -18,6 +19,7 @@ from stilt_dagster.science.observations.column_operator import particle_weights
 from stilt_dagster.science.outcomes import PartSummary, Report
 from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_current
 from stilt_dagster.science.part_pool import Progress, run_shards
+from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.spec import Scene
 from stilt_dagster.science.transport.effort import EffortMeter
 from stilt_dagster.science.transport.particle_files import ParticleFile
@@ -26,6 +28,27 @@ from stilt_dagster.science.transport.trajectories import part_summary as simulat
 from stilt_dagster.science.transport.trajectories import read_part as read_trajectories
 from stilt_dagster.science.transport.trajectories import removing_damaged
 from stilt_dagster.science.versions import footprint_key, simulations_digest
+
+
+def footprint_of(scene: Scene, receptor: Receptor, table: pa.Table) -> Footprint:
+    """Return a receptor's footprint, of its stored particles, as the scene asks for it."""
+    particle, age, lon, lat, foot = positions(table)
+    settings = scene.footprint
+    return calculate_footprint(
+        particle,
+        age,
+        lon,
+        lat,
+        foot,
+        settings.grid,
+        minute=receptor.time.minute,
+        smooth_factor=settings.smooth_factor,
+        time_integrate=settings.time_integrate,
+        weights=particle_weights(scene, receptor),
+        lifetime=scene.weighting.lifetime,
+        slabs=scene.transport.numpar if len(receptor.heights) > 1 else None,
+        slanted=scene.transport.starts_at_ends(receptor),
+    )
 
 
 class _FootprintPart:
@@ -56,6 +79,7 @@ class _FootprintPart:
             batch.receptors,
             scene.footprint,
             scene.transport.n_hours,
+            scene.transport.model,
         )
         self._left = list(particles.outcomes)
         self._receptors = {r.id: r for r in batch.receptors}
@@ -72,28 +96,10 @@ class _FootprintPart:
 
     def _gridded(self, group: int) -> list[tuple[str, Footprint]]:
         made = []
-        settings = self._scene.footprint
         with removing_damaged(self._trajectories, self._batch):
             tables = list(self._particles.tables_of(group, ("particle", "age", "lon", "lat", "foot")))
         for name, table in tables:
-            particle, age, lon, lat, foot = positions(table)
-            receptor = self._receptors[name]
-            footprint = calculate_footprint(
-                particle,
-                age,
-                lon,
-                lat,
-                foot,
-                settings.grid,
-                minute=receptor.time.minute,
-                smooth_factor=settings.smooth_factor,
-                time_integrate=settings.time_integrate,
-                weights=particle_weights(self._scene, receptor),
-                lifetime=self._scene.weighting.lifetime,
-                slabs=self._scene.transport.numpar if len(receptor.heights) > 1 else None,
-                slanted=self._scene.transport.starts_at_ends(receptor),
-            )
-            made.append((name, footprint))
+            made.append((name, footprint_of(self._scene, self._receptors[name], table)))
         return made
 
     def add(self, result: list[tuple[str, Footprint]]) -> int:

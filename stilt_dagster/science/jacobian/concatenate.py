@@ -22,7 +22,10 @@ from stilt_dagster.science.scratch import require_space, writing
 _BLOCK = 1 << 20
 
 #: Attributes that hold of all scenes of a matrix.
-_SHARED = ("Conventions", "format", "source", "sparse_format", "column_order")
+_SHARED = ("Conventions", "format", "sparse_format", "column_order")
+
+#: Attributes whose values in the files are named, each once.
+_OF_EACH = ("source", "transport_engine", "engine_verdict")
 
 #: What jacobians of earlier versions have not kept: missing numbers in their rows.
 _KEPT_LATER = ("foot_sum", "row_sum_error", "imbalance")
@@ -64,6 +67,10 @@ def concatenate(paths: Sequence[Path], destination: Path) -> tuple[int, int]:
             concatenate_boundaries(out, destination, files)
             _write_entries(out, known, files, steps, shape[1])
             out.attrs.update({k: v for k, v in files[0].attrs.items() if k in _SHARED})
+            for name in _OF_EACH:
+                values = [str(f.attrs[name]) for f in files if name in f.attrs]
+                if values:
+                    out.attrs[name] = "; ".join(dict.fromkeys(values))
             out.attrs["shape"] = np.array(shape, "i8")
             out.attrs["scene"] = " ".join(f.scene for f in known)
             out.attrs["title"] = f"STILT jacobian of {counted(len(files), 'scene')}"

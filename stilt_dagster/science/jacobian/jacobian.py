@@ -14,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
+from stilt_dagster.science.engine_agreement import Agreement
 from stilt_dagster.science.errors import IncompleteError
 from stilt_dagster.science.footprints.footprint_files import FootprintFile
 from stilt_dagster.science.footprints.footprints import read_part
 from stilt_dagster.science.jacobian.boundary.writing import write_boundary
 from stilt_dagster.science.jacobian.jacobian_files import (
     create_file,
+    write_agreement,
     write_background_columns,
     write_matrix,
     write_soundings,
@@ -52,6 +54,7 @@ def build_jacobian(
     attributes: Mapping[str, str],
     background: BackgroundFile | None = None,
     transport_error: pa.Table | None = None,
+    agreement: Agreement | None = None,
 ) -> Report:
     """Stack a scene's footprints, in memory that does not grow with the scene.
 
@@ -74,6 +77,8 @@ def build_jacobian(
         The scene's.
     transport_error : pyarrow.Table, optional
         The scene's, as :func:`stilt_dagster.science.observations.transport_error.sample_transport_error` makes it.
+    agreement : Agreement, optional
+        How the engine that simulated compares with hycs_std, where it was held against it.
 
     Returns
     -------
@@ -137,7 +142,9 @@ def build_jacobian(
                     write_boundary(file, path, scene, background, boundary)
             if transport_error is not None:
                 write_transport_error(file, transport_error)
-            file.attrs["stilt_key"] = jacobian_key(scene, seen)
+            file.attrs["stilt_key"] = jacobian_key(scene, seen, agreement)
+            if agreement is not None:
+                write_agreement(file, agreement)
             for name, value in attributes.items():
                 file.attrs[name] = value
     report.add_part(PartSummary.of("", ordered, path.stat().st_size, int(indptr[-1])))

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stilt_dagster import __version__
+from stilt_dagster.science.engine_agreement import Agreement
 from stilt_dagster.science.files.format_numbers import JACOBIAN_FORMAT
 from stilt_dagster.science.footprints.footprint_files import FOOT_UNITS, TEXT, write_grid, write_outcomes
 from stilt_dagster.science.jacobian.row_spool import RowSpool
@@ -90,7 +91,7 @@ def write_matrix(
         {
             "Conventions": "CF-1.9",  # the first with 64-bit integers
             "format": JACOBIAN_FORMAT,
-            "source": "HYSPLIT-STILT",
+            "source": scene.transport.model,
             "history": f"stacked from footprints by stilt_dagster {__version__}",
             "title": f"STILT jacobian of {scene.id}",
             "sparse_format": "csr",
@@ -100,6 +101,16 @@ def write_matrix(
             "settings_hash": digest(scene.model_dump(mode="json")),
         }
     )
+
+
+def write_agreement(file: h5netcdf.File, agreement: Agreement) -> None:
+    """Write how the engine that simulated compares with hycs_std, at the receptors where it was held against it."""
+    file.attrs["engine_verdict"] = agreement.verdict
+    file.attrs["engine_compared"] = np.int64(agreement.compared)
+    if agreement.reference:
+        file.attrs["engine_reference"] = agreement.reference
+    for name, value in agreement.summary.items():
+        file.attrs[f"engine_{name}"] = np.float64(value)
 
 
 def create_file(path: Path) -> h5netcdf.File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from stilt_dagster import __version__
@@ -32,7 +33,21 @@ def made_by(summary: Summary, made: dt.datetime) -> Table:
         ("retrieval", "retrieval"),
     )
     rows = [(label, without_query(known[name])) for label, name in names if name in known]
+    rows += _check_of_engine(known)
     return "Versions", [*rows, ("this report", f"stilt_dagster {__version__}, {made:%Y-%m-%d %H:%M} UTC")]
+
+
+def _check_of_engine(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return how the engine compares with hycs_std; nothing where that simulated."""
+    if "engine_verdict" not in known:
+        return []
+    names = ("bias", "bias_error", "spread", "reference_spread", "distance_ratio", "distance_ratio_error")
+    figures = [f"{name.replace('_', ' ')} {float(v):.3g}" for name in names if (v := known.get(f"engine_{name}"))]
+    compared = f"{known['engine_verdict']}, {known.get('engine_compared', 0)} receptors compared"
+    return [
+        ("engine held against hycs_std", ", ".join([compared, *figures])),
+        ("that hycs_std", known.get("engine_reference", "none")),
+    ]
 
 
 def meteorology_tables(description: Description | None) -> list[Table]:

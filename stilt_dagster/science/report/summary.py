@@ -142,7 +142,7 @@ def read_summary(source: Source, scene: Scene) -> Summary:
         If the file is not a whole ``stilt-jacobian/1`` on the scene's grid.
     """
     with h5netcdf.File(source, "r") as file:
-        attributes = {k: str(v) for k, v in file.attrs.items() if isinstance(v, str)}
+        attributes = {k: str(v) for k, v in file.attrs.items() if np.isscalar(v)}
         if attributes.get("format") != JACOBIAN_FORMAT:
             raise ValueError(f"its format is not {JACOBIAN_FORMAT}")
         rows, grid = _read_rows(file), scene.footprint.grid

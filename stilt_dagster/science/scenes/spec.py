@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from stilt_dagster.science.errors import SceneError
+from stilt_dagster.science.scenes.engines.check import checked_receptors, count_checked
+from stilt_dagster.science.scenes.engines.costs import check_cpu
 from stilt_dagster.science.scenes.observation_settings import Background, TransportError, Weighting
 from stilt_dagster.science.scenes.receptors import Receptor, Receptors, grid_receptors, make_receptor
 from stilt_dagster.science.scenes.settings import (
@@ -182,6 +184,12 @@ class Scene(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_one_grid(self) -> Self:
+        if self.transport.engine == "native" and len(self.meteorology.sources) > 1:
+            raise ValueError("transport.engine native does not know nested meteorology: engine: hysplit has it")
+        return self
+
     @cached_property
     def receptor_list(self) -> Receptors:
         """The receptors, in the order the spec names them.
@@ -289,8 +297,19 @@ class Scene(Spec):
 
     @property
     def predicted_cpu(self) -> float:
-        """CPU seconds hycs_std is expected to need for the whole scene."""
-        return self.transport.predicted_cpu * len(self.receptor_list)
+        """CPU seconds simulations are expected to need for the whole scene, those that check an engine included."""
+        of_check = self.n_checked * check_cpu(self.transport.numpar, self.transport.n_hours)
+        return self.transport.predicted_cpu * len(self.receptor_list) + of_check
+
+    @property
+    def n_checked(self) -> int:
+        """At how many receptors the scene's engine is held against hycs_std."""
+        return count_checked(self.transport.engine_check or 0.0, len(self.receptor_list))
+
+    @property
+    def checked_receptors(self) -> frozenset[str]:
+        """Which these are."""
+        return checked_receptors(self.transport.engine_check or 0.0, self.receptor_ids)
 
     def to_json(self) -> str:
         """Return the canonical spec."""

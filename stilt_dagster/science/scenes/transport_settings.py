@@ -19,18 +19,20 @@ from pydantic import (
 )
 
 from stilt_dagster.science.pystilt import HysplitConfig
+from stilt_dagster.science.scenes.engines.check import DEFAULT_SHARE
+from stilt_dagster.science.scenes.engines.costs import simulation_cpu
+from stilt_dagster.science.scenes.engines.native import NATIVE_VERSION, require_known
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.validation import require_no_boolean
 
 #: Columns the near-field correction reads.
 NEAR_FIELD_COLUMNS = ("dens", "samt", "sigw", "tlgr", "foot", "mlht")
 
-#: Measured on hycs_std v5.1.0: CPU seconds a particle-hour, and to start.
-CPU_PER_PARTICLE_HOUR = 0.002
-CPU_PER_START = 0.15
-
 #: pystilt's fields that name files of the machine: an operator sets them on the engine, never a scene.
 _NOT_OF_A_SCENE = ("exe_dir", "data_dir")
+
+#: Settings that change no particle.
+_NOT_OF_PARTICLES = ("timeout", "experimental", "engine_check")
 
 #: Settings of an error run: of winds, and of the mixed layer; pystilt takes each group whole or not at all.
 WIND_ERRORS = ("siguverr", "tluverr", "zcoruverr", "horcoruverr")
@@ -39,15 +41,14 @@ MIXING_ERRORS = ("sigzierr", "tlzierr", "horcorzierr")
 #: Largest error of winds, m s-1: hycs_std moves particles by any, and these are off all maps within minutes.
 MAX_WIND_ERROR = 50.0
 
-#: Places hycs_std starts a particle each at without losing some: measured, 2000 are right and 4000 are not. It divides
-#: particles evenly over places, so that of more particles each place has a whole number.
-MAX_PLACES, _PLACES = 2000, 1000
+#: Places hycs_std starts a particle each at without losing some: measured, 2000 are right and 4000 are not.
+MAX_PLACES = 2000
 
 #: R STILT's particle columns, in its order.
 VARSIWANT = ["time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr"]
 
-#: Raised when error runs would come out otherwise, so that they are made anew.
-_ERROR_RUN = 1
+#: Raised when error runs, or columns with several particles a place, would come out otherwise: they are made anew.
+_ERROR_RUN, _PLACES = 1, 2
 
 _SAFE_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -61,6 +62,20 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    engine: Literal["hysplit", "native"] = Field(
+        "hysplit",
+        description="What simulates: ``hysplit`` (NOAA's hycs_std, the reference), or ``native``, this package's own.",
+    )
+    experimental: bool = Field(
+        False, description="Says that particles may differ from hycs_std's; needed with ``engine: native``."
+    )
+    engine_check: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of receptors, three at least, that ``native`` is held against hycs_std at, by default 0.02; "
+        "0: none. It changes no particle.",
+    )
     krand: Literal[0, 1, 2, 3, 4, 10, 11, 12, 13] = Field(
         2, description="How HYSPLIT draws random numbers; 2 alone takes a seed, so that a re-run repeats its particles."
     )
@@ -106,6 +121,8 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         # Only krand 2 takes a seed: asking for another mode is asking for its own random numbers.
         if data.get("krand", 2) != 2:
             data.setdefault("seed", "none")
+        if data.get("engine") == "native":
+            data.setdefault("engine_check", DEFAULT_SHARE)
         return data
 
     @field_validator("*", mode="before")
@@ -164,15 +181,6 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         return self
 
     @model_validator(mode="after")
-    def _validate_line(self) -> Self:
-        if self.slanted == "line" and self.numpar > MAX_PLACES and self.numpar % _PLACES:
-            raise ValueError(
-                f"numpar along slanted columns must be at most {MAX_PLACES}, or a multiple of {_PLACES} (got "
-                f"{self.numpar})"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _validate_errors(self) -> Self:
         """Refuse errors hycs_std has no use for: with siguverr 0 it takes every particle to no place at all."""
         for name in (*WIND_ERRORS, *MIXING_ERRORS):
@@ -196,21 +204,34 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
             raise ValueError("precision needs seeds, so that ensembles differ: set seed: receptor, or an integer")
         return self
 
+    @model_validator(mode="after")
+    def _validate_engine(self) -> Self:
+        if self.engine == "native":
+            require_known(self)
+        elif self.experimental or self.engine_check is not None:
+            raise ValueError("experimental and engine_check are of engine: native: remove them, or set it")
+        return self
+
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what older specs do not have, so that hashes of theirs stay what they were."""
         fields: dict[str, Any] = handler(self)
-        for name in ("precision", "max_numpar", "slanted"):
+        for name in ("precision", "max_numpar", "slanted", "engine_check"):
             if getattr(self, name) is None:
                 fields.pop(name, None)
+        if self.engine == "hysplit":
+            fields.pop("engine", None)
+            fields.pop("experimental", None)
         return fields
 
     @property
     def identity(self) -> dict[str, Any]:
         """What of the settings makes the particles."""
-        made_of = dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, "timeout"}))
+        made_of = dict(self.model_dump(mode="json", exclude={*_NOT_OF_A_SCENE, *_NOT_OF_PARTICLES}))
         if self.has_error_run:
             made_of["error_run"] = _ERROR_RUN
+        if self.slanted == "line" and self.particles_a_place > 1:
+            made_of["places"] = _PLACES
         return made_of
 
     @property
@@ -247,7 +268,24 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         With ``precision`` the geometric mean of the least and the most.
         """
         ensembles = self.runs - 1 + self.max_ensembles**0.5
-        return float(ensembles * (CPU_PER_START + CPU_PER_PARTICLE_HOUR * self.numpar * abs(self.n_hours)))
+        return float(ensembles * simulation_cpu(self.engine, self.numpar, self.n_hours))
+
+    @property
+    def model(self) -> str:
+        """What files name as the source of their numbers."""
+        return "STILT, native engine of stilt_dagster" if self.engine == "native" else "HYSPLIT-STILT"
+
+    def engine_version(self, hycs_std: str | None) -> str | None:
+        """Return the version of the engine that simulates, *hycs_std* being that of the one a machine has, if any."""
+        return NATIVE_VERSION if self.engine == "native" else hycs_std
+
+    def reference(self, receptor: Receptor, number: int) -> Self:
+        """Return the settings with which hycs_std checks a receptor: its own seed, or another made of it."""
+        seed = self._seed(receptor)
+        own = seed_for(f"engine check {number} of {seed}") if number else seed
+        plain = {"engine": "hysplit", "experimental": False, "engine_check": None, "precision": None}
+        settings: Self = self.model_copy(update={**plain, "max_numpar": None, "seed": own})
+        return settings
 
     def ensemble(self, receptor: Receptor, number: int) -> Self:
         """Return the settings of an ensemble of a receptor: the first has its seed, others each one made of that."""
@@ -277,18 +315,33 @@ class TransportSettings(HysplitConfig):  # type: ignore[misc]
         return receptor.slanted and self.slanted != "line"
 
     @property
+    def particles_a_place(self) -> int:
+        """Particles that start at each place along a slanted column: a power of two.
+
+        Of other numbers hycs_std starts one more at each place, so that none are left for the last places: of 3 it
+        makes 4, and a quarter of the column is without particles (found by counting them).
+        """
+        most = 1
+        while self.numpar > most * MAX_PLACES:
+            most *= 2
+        return most
+
+    @property
     def places_along(self) -> int:
-        """At how many places along a slanted column particles start: its two ends, or so many that are evenly apart."""
-        if self.slanted != "line":
-            return 2
-        return int(self.numpar) if self.numpar <= MAX_PLACES else _PLACES
+        """At how many places along a slanted column particles start: its two ends, or so many that are evenly apart.
+
+        The last of many may have fewer particles than the others.
+        """
+        return 2 if self.slanted != "line" else -(-int(self.numpar) // self.particles_a_place)
 
     def for_receptor(self, receptor: Receptor, exe_dir: Path | None) -> HysplitConfig:
         """Return the settings pystilt writes for one receptor's run."""
-        ours = {"seed", "slanted", "kmsl", "precision", "max_numpar", "timeout"}
+        ours = {"seed", "slanted", "kmsl", "precision", "max_numpar", "engine", *_NOT_OF_PARTICLES}
         values = self.model_dump(exclude={*ours, *_NOT_OF_A_SCENE})
         # R STILT's maxpar; pystilt would add particles for the second end of a slanted column.
         values["maxpar"] = self.maxpar or self.numpar
+        if receptor.slanted and self.slanted == "line":
+            values["numpar"] = self.places_along * self.particles_a_place
         return HysplitConfig(**values, seed=self._seed(receptor), exe_dir=exe_dir)
 
     def _seed(self, receptor: Receptor) -> int | None:

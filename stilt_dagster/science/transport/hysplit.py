@@ -18,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stilt_dagster.science.errors import EngineError, Interrupted, Reason, SimulationFailed, StoreError
 from stilt_dagster.science.meteorology.description import Meteorology, file_name
 from stilt_dagster.science.pystilt import (
@@ -74,19 +72,8 @@ def release(receptor: Receptor, kmsl: int, places: int = 2) -> PointReceptor | C
             time=time, longitude=lons[0], latitude=lats[0], bottom=heights[0], top=heights[1], altitude_ref=reference
         )
     if places > 2:
-        lons, lats, heights = _along(lons, turn=360.0, n=places), _along(lats, n=places), _along(heights, n=places)
+        lons, lats, heights = receptor.along(places)
     return MultiPointReceptor(time=time, longitudes=lons, latitudes=lats, altitudes=heights, altitude_ref=reference)
-
-
-def _along(ends: tuple[float, ...], n: int, turn: float = 0.0) -> tuple[float, ...]:
-    """Return the middles of n equal parts between two ends; of degrees the short way round."""
-    step = ends[1] - ends[0]
-    if turn:
-        step = (step + turn / 2) % turn - turn / 2
-    values = ends[0] + (np.arange(n) + 0.5) / n * step
-    if turn:
-        values = (values + turn / 2) % turn - turn / 2
-    return tuple(values.tolist())
 
 
 class Hysplit:

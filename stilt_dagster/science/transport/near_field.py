@@ -11,7 +11,8 @@ from stilt_dagster.science.transport.particles import Particles
 _MOLAR_MASS_OF_AIR = 0.02897  # kg mol-1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+# Without turbulence (nturb 1) tlgr is 0: by numpy's rules, and R's, sigma is then NaN.
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _dilute(
     particle: NDArray[np.int32],
     seconds: NDArray[np.float64],

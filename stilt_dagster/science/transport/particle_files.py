@@ -83,7 +83,7 @@ class ParticleWriter:
         if self._writer is None:  # every receptor failed: the outcomes still need their file
             self._writer = _open_writer(self._path, pa.schema([("receptor", pa.string())]))
         meta = {METADATA_KEY: PARTICLES_FORMAT, "stilt:key": self._key, "stilt:engine": self._engine}
-        meta["stilt:outcomes"] = json.dumps([asdict(o) for o in self.outcomes])
+        meta["stilt:outcomes"] = json.dumps([o.to_dict() for o in self.outcomes])
         if effort is not None:
             meta["stilt:effort"] = json.dumps(asdict(effort))
         if self._error_groups:
@@ -146,7 +146,7 @@ class ParticleFile:
             require_format(extra.get(METADATA_KEY.encode()), PARTICLES_FORMAT, source)
             self.key: str = (extra.get(b"stilt:key") or meta[b"stilt:key"]).decode()
             outcomes = extra.get(b"stilt:outcomes") or meta[b"stilt:outcomes"]
-            self.outcomes = [Outcome(**row) for row in json.loads(outcomes)]
+            self.outcomes = [Outcome.from_dict(row) for row in json.loads(outcomes)]
             self.engine: str = extra.get(b"stilt:engine", b"").decode()  # empty in files made before it was kept
             self.effort = Effort.from_dict(json.loads(extra.get(b"stilt:effort") or "null"))
             of_errors = set(json.loads(extra.get(b"stilt:error_groups") or "[]"))

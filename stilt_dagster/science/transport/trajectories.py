@@ -4,91 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from stilt_dagster.science.batches import Batch
-from stilt_dagster.science.errors import TRANSIENT, DamagedError, IncompleteError, SimulationFailed
+from stilt_dagster.science.errors import DamagedError, IncompleteError
 from stilt_dagster.science.meteorology.description import Meteorology
 from stilt_dagster.science.outcomes import Outcome, PartSummary, Report
-from stilt_dagster.science.part_index import IndexedFolder, find_summary
+from stilt_dagster.science.part_index import IndexedFolder, find_summary, is_checked
 from stilt_dagster.science.part_pool import Progress, run_shards
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.effort import EffortMeter
-from stilt_dagster.science.transport.ensembles import Engine, RowEstimator, run_ensembles
+from stilt_dagster.science.transport.ensembles import Engine, EngineCheck, Result, RowEstimator, simulate_runs
 from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter
-from stilt_dagster.science.transport.particle_tables import of_run
-
-#: How often a receptor is tried whose failure may not repeat itself.
-ATTEMPTS = 2
-
-#: How a receptor ended; unless it failed its particles, and those of its error run where the scene has such runs.
-Result = tuple[Outcome, pa.Table | None, pa.Table | None]
-
-
-def simulate(
-    receptor: Receptor,
-    settings: TransportSettings,
-    meteorology: Meteorology,
-    engine: Engine,
-    estimator: RowEstimator | None = None,
-) -> tuple[Outcome, pa.Table | None]:
-    """Simulate one receptor, trying again what may go better the second time.
-
-    Parameters
-    ----------
-    receptor, settings, meteorology, engine
-        As of :func:`~stilt_dagster.science.transport.ensembles.run_ensembles`.
-    estimator : callable, optional
-        Of a scene with ``precision`` what tells how well rows are known.
-
-    Returns
-    -------
-    (Outcome, pyarrow.Table or None)
-        The outcome, and its particles unless it failed.
-    """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            done = run_ensembles(receptor, settings, meteorology, engine, estimator and estimator(receptor))
-            outcome = Outcome(
-                receptor.id,
-                attempts=attempt,
-                n_particles=done.n_particles,
-                hours_covered=round(done.hours_covered, 3),
-                escaped_fraction=round(done.escaped_fraction, 6),
-                escaped_reach=round(done.escaped_reach, 2),
-            )
-            return outcome, done.table
-        except SimulationFailed as failure:
-            outcome = Outcome(receptor.id, "failed", failure.reason, str(failure), failure.log, attempt)
-            if failure.reason not in TRANSIENT:
-                break
-    return outcome, None
-
-
-def simulate_runs(
-    receptor: Receptor,
-    settings: TransportSettings,
-    meteorology: Meteorology,
-    engine: Engine,
-    estimator: RowEstimator | None = None,
-) -> Result:
-    """Simulate one receptor, and where the settings have errors of winds or mixing once more with these.
-
-    As R STILT's ``simulation_step.r``, whose ``particle`` never has errors, and whose ``particle_error`` does (Lin and
-    Gerbig 2005, doi:10.1029/2004GL021127). A receptor fails with either run. The error run is one ensemble.
-    """
-    outcome, table = simulate(receptor, settings.unperturbed, meteorology, engine, estimator)
-    if table is None or not settings.has_error_run:
-        return outcome, table, None
-    ended, error_table = simulate(receptor, settings.perturbed(receptor), meteorology, engine)
-    if error_table is None:
-        return replace(ended, message=f"error run: {ended.message}"), None, None
-    return outcome, of_run(table, error=False), of_run(error_table, error=True)
 
 
 class _TrajectoryPart:
@@ -111,10 +42,19 @@ class _TrajectoryPart:
         self.path = scratch / f"{batch.shard}-{batch.name}.parquet"
         self._done = done
         self._writer = ParticleWriter(self.path, batch.key, batch.engine)
-        self._kept = {o.receptor: o for o in done.outcomes if o.status == "ok"} if done else {}
+        self._kept = {
+            o.receptor: o
+            for o in (done.outcomes if done else ())
+            if o.status == "ok" and (o.check is not None or o.receptor not in batch.checked)
+        }
         self._tables = done.runs() if done else iter(())
         self._left = list(batch.receptors.ids)
         self._has_columns = bool((batch.receptors.height[:, 0] != batch.receptors.height[:, -1]).any())
+
+    @property
+    def n_kept(self) -> int:
+        """Receptors that are not done again."""
+        return len(self._kept)
 
     @property
     def work(self) -> Sequence[Callable[[], Result]]:
@@ -140,8 +80,8 @@ class _TrajectoryPart:
         while self._left and self._left[0] != receptor:
             kept = self._left.pop(0)
             with removing_damaged(self._folder, self._batch):
-                name, *tables = next(self._tables)
-            assert name == kept, "kept receptors come in the order they were written"
+                # In the order they were written; those that are simulated again are passed over.
+                tables = next(tables for name, *tables in self._tables if name == kept)
             self._write(self._kept[kept], *tables)
 
     def _write(self, outcome: Outcome, *tables: pa.Table | None) -> None:
@@ -240,8 +180,9 @@ def recorded_engine(folder_of: Callable[[str], IndexedFolder], shards: Iterable[
 
 
 def part_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
-    """Return how a batch's simulations ended; None if there is no good part of it."""
-    return find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: read_summary(folder, batch))
+    """Return how a batch's simulations ended; None if there is no good part of it, or one that lacks checks."""
+    found = find_summary(folder, f"{batch.name}.parquet", batch.key, lambda: read_summary(folder, batch))
+    return found if found is not None and is_checked(batch, found) else None
 
 
 def read_summary(folder: IndexedFolder, batch: Batch) -> PartSummary | None:
@@ -284,6 +225,7 @@ def simulate_shards(
     workers: int,
     rerun: bool = False,
     estimator: RowEstimator | None = None,
+    check: EngineCheck | None = None,
     report_progress: Progress = lambda done, total: None,
 ) -> Report:
     """Simulate what of some shards is missing, failed, or was made with other inputs.
@@ -308,6 +250,8 @@ def simulate_shards(
         Do everything again.
     estimator : callable, optional
         Of a scene with ``precision`` what tells how well rows are known.
+    check : EngineCheck, optional
+        What holds the engine against hycs_std, at the receptors that batches name.
     report_progress : callable
         Told of receptors done and in all.
 
@@ -318,12 +262,24 @@ def simulate_shards(
     """
     report = Report()
 
+    checked = frozenset[str]().union(*(b.checked for members in shards.values() for b in members))
+
     def run(receptor: Receptor) -> Result:
-        return simulate_runs(receptor, settings, meteorology, engine, estimator)
+        of_receptor = check if receptor.id in checked else None
+        return simulate_runs(receptor, settings, meteorology, engine, estimator, of_receptor)
+
+    def stop() -> None:
+        engine.stop()
+        if check is not None:
+            check.stop()
 
     def find(batch: Batch) -> PartSummary | ParticleFile | None:
         folder = folder_of(batch.shard)
-        summary = None if rerun else part_summary(folder, batch)
+        if rerun:
+            return None
+        summary = part_summary(folder, batch)
+        if summary is None and batch.checked:
+            return read_part(folder, batch, whole=True)  # there may be one that lacks checks alone
         if summary is None or not summary.counts.get("ok"):
             return None
         # What succeeded goes into the file that takes its place.
@@ -333,8 +289,8 @@ def simulate_shards(
         if isinstance(found, PartSummary):
             report.add_part(found)
             return None, len(batch.receptors)
-        n_ok = sum(o.status == "ok" for o in found.outcomes) if found else 0
-        return _TrajectoryPart(batch, found, run, folder_of(batch.shard), scratch, report), n_ok
+        part = _TrajectoryPart(batch, found, run, folder_of(batch.shard), scratch, report)
+        return part, part.n_kept
 
     run_shards(
         shards,
@@ -344,7 +300,7 @@ def simulate_shards(
         ".parquet",
         report,
         workers=workers,
-        stop=engine.stop,
+        stop=stop,
         report_progress=report_progress,
     )
     return report

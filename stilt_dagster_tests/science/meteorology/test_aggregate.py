@@ -25,8 +25,8 @@ from stilt_dagster.science.meteorology.time_steps import select_steps
 from stilt_dagster.science.meteorology.window import Window
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 

@@ -21,8 +21,8 @@ from stilt_dagster.science.meteorology.extent.levels import ABOVE_RELEASE, MIXIN
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.loading import make_scene
 from stilt_dagster.science.scenes.spec import Scene
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.science.meteorology.global_files import (
     GLOBES,
     RADIUS,

@@ -17,8 +17,8 @@ from stilt_dagster.science.meteorology.aggregate import build_aggregate
 from stilt_dagster.science.meteorology.archive import MeteorologyFile
 from stilt_dagster.science.meteorology.description import Description
 from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.conftest import SCENE, deep_merge
 
 

@@ -227,7 +227,6 @@ def test_the_id_is_readable_and_from_content() -> None:
         ({"transport_error": {"flux": {"uri": "f.nc", "variable": "x"}}}, "needs errors to follow: set siguverr"),
         ({"transport_error": {"flux": {"uri": "f.nc"}}}, "transport_error.flux.variable: is missing"),
         ({"transport_error": {"flux": {"uri": "ftp://f.nc", "variable": "x"}}}, "must be a path, or begin with gs://"),
-        ({"transport": {"slanted": "line", "numpar": 2500}}, "must be at most 2000, or a multiple of 1000"),
         ({"transport": {"slanted": "middle"}}, "transport.slanted"),
         ({"transport": {"precision": 0.1}}, "precision and max_numpar go together"),
         ({"transport": {"precision": 0, "max_numpar": 4000}}, "transport.precision"),

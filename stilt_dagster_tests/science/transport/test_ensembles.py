@@ -18,9 +18,8 @@ from stilt_dagster.science.observations.column_operator import redistributed_wei
 from stilt_dagster.science.observations.transport_error import levels_of_particles
 from stilt_dagster.science.scenes.receptors import make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
-from stilt_dagster.science.transport.ensembles import run_ensembles
+from stilt_dagster.science.transport.ensembles import run_ensembles, simulate
 from stilt_dagster.science.transport.particles import Particles
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.conftest import Project
 
 HERE = make_receptor(dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC), -112.0, 40.5, 5)

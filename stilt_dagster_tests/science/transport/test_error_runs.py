@@ -12,10 +12,10 @@ import pytest
 from stilt_dagster.science.costs.prediction import predict
 from stilt_dagster.science.outcomes import Outcome
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.ensembles import simulate, simulate_runs
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.particle_files import ParticleFile, ParticleWriter, read_particles
 from stilt_dagster.science.transport.particle_tables import of_run, positions, to_table
-from stilt_dagster.science.transport.trajectories import simulate, simulate_runs
 from stilt_dagster.science.versions import simulation_key
 from stilt_dagster_tests.science.scenes.test_spec import scene
 from stilt_dagster_tests.science.transport.test_hysplit import HERE, SHORT, engine, met  # noqa: F401 - fixtures

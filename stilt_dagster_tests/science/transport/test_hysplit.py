@@ -19,9 +19,9 @@ from stilt_dagster.science.errors import EngineError, Interrupted, NoEngineError
 from stilt_dagster.science.pystilt import WHEEL_BUILD, engine_here
 from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings, seed_for
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit, release
 from stilt_dagster.science.transport.particles import Particles
-from stilt_dagster.science.transport.trajectories import simulate
 
 TIME = dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC)
 HERE = make_receptor(TIME, -112.0, 40.5, 5)
@@ -190,6 +190,16 @@ def test_particles_start_along_a_line_of_sight(engine: Hysplit, met: Path) -> No
     assert np.abs(p["zagl"][first] - 2000 * part).max() < 100
     across = release(make_receptor(TIME, [179.9, -179.9], [40.5, 40.6], [0, 2000]), 0, 4)
     np.testing.assert_allclose(np.asarray(across.longitudes) % 360, [179.925, 179.975, 180.025, 180.075])
+
+
+def test_more_particles_than_places_start_all_along_the_line(engine: Hysplit, met: Path) -> None:
+    """Of 3 particles a place hycs_std makes 4, and the last quarter of the column was without any."""
+    slanted = make_receptor(TIME, [-112.0, -112.1], [40.5, 40.6], [0, 2000])
+    along = SHORT.model_copy(update={"slanted": "line", "numpar": 2999, "maxpar": None, "nturb": 1})
+    p = engine.run(slanted, along, met).columns
+    first = p["age"] == -1
+    assert p["particle"][first].tolist() == list(range(1, 3000))
+    assert np.abs(p["zagl"][first] - 2000 * (p["particle"][first] - 0.5) / 2999).max() < 100
 
 
 @pytest.mark.parametrize(

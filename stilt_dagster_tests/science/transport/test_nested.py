@@ -14,9 +14,9 @@ from stilt_dagster.demo.meteorology import Weather, make_meteorology
 from stilt_dagster.science.errors import Reason, SimulationFailed
 from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.ensembles import simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.particles import Particles
-from stilt_dagster.science.transport.trajectories import simulate
 from stilt_dagster_tests.science.meteorology.global_files import Rotation, lonlat, write
 
 #: A west wind of 8 m/s takes particles off the inner grid within two and a half hours, and never off the outer one.

@@ -83,7 +83,7 @@ def write_footprints(
                 {
                     "Conventions": "CF-1.8",
                     "title": f"STILT footprints of scene {scene.id}",
-                    "source": "HYSPLIT-STILT",
+                    "source": scene.transport.model,
                     "history": f"exported by stilt_dagster {__version__}",
                     "scene": scene.id,
                 }

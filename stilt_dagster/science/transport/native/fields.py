@@ -1,9 +1,7 @@
-"""Meteorology in memory: an ARL file decoded once, on the levels particles move on, for all threads of a process."""
+"""Meteorology in memory: an ARL file decoded, on the levels particles move on."""
 
 from __future__ import annotations
 
-import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from stilt_dagster.science.meteorology.arl.packing import values
 from stilt_dagster.science.transport.native.levels import (
     GAS_CONSTANT,
     GRAVITY,
+    LEAST_TOP,
     hydrostatic_heights,
     level_heights,
     put_on_levels,
@@ -26,8 +25,11 @@ from stilt_dagster.science.transport.native.levels import (
     squeeze,
 )
 
-#: Vertical coordinates that are served, by ARL's flags.
-_SIGMA, _PRESSURE = 1, 2
+#: Vertical coordinates that are served, by ARL's flags: sigma, pressure, hybrid levels, and WRF's, which have ``PRES``.
+_SIGMA, _PRESSURE, _HYBRID, _WRF = 1, 2, 4, 5
+
+#: Nominal pressure at the ground, hPa, where levels are shares of it.
+_NOMINAL = 1013.0
 
 #: Of the ground: ARL's name of each field of :class:`Fields`.
 _SURFACE = {
@@ -66,7 +68,7 @@ class Fields(NamedTuple):
         As in the index record: pole latitude and longitude, tangent latitude and longitude, grid size (km; 0 of a
         latitude-longitude grid), orientation, cone angle, synchronisation point x, y (from 1), latitude, longitude.
     top : float
-        The model's top, m above sea level.
+        Where levels are level, m above sea level: what :func:`squeeze` takes.
     level : ndarray of float64, shape (nz,)
         Heights of the levels above ground at sea level, m.
     u, v : ndarray
@@ -115,44 +117,31 @@ class Fields(NamedTuple):
     z0: NDArray[np.float32]
 
 
-_lock = threading.Lock()
-
-
-def read_fields(path: Path, top: float) -> Fields:
-    """Return the meteorology of an ARL file, decoded the first time that a process asks for it.
+def read_fields(path: Path, z_top: float) -> Fields:
+    """Decode an ARL file.
 
     Parameters
     ----------
     path : Path
-        The file, of one grid and of all the hours a run needs.
-    top : float
-        The model's top (``z_top``), m.
+        The file, of one grid and of all the hours a run needs; of analyses or of a forecast.
+    z_top : float
+        The model's top, m.
 
     Raises
     ------
     MeteorologyError
         Naming the file and what it lacks, or what is damaged.
     """
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
-    with _lock:  # threads that start together decode once
-        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, top)
-
-
-@lru_cache(maxsize=1)
-def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
-    """Decode a file; its time and size are in the cache's key, so that a file made anew is read anew."""
     header = arl.read_header(path)
-    if header.axis.flag not in (_SIGMA, _PRESSURE):
+    if header.axis.flag not in (_SIGMA, _PRESSURE, _HYBRID, _WRF):
         raise MeteorologyError(
             f"{path} is on levels that the native engine cannot place (ARL vertical coordinate {header.axis.flag}): "
             "use engine: hysplit"
         )
     nt, ny, nx = len(header.steps), header.grid.ny, header.grid.nx
     surface = {name: np.full((nt, ny, nx), np.nan, np.float32) for name in _SURFACE}
-    level, upper = level_heights(), np.empty((0, 0, 0, 0, 0), np.float32)
+    top = max(z_top, LEAST_TOP)
+    level, upper = level_heights(_nominal_pressure(header), z_top), np.empty((0, 0, 0, 0, 0), np.float32)
     for t, step in enumerate(header.steps):
         found = _read_step(header, step)
         for name, variable in _SURFACE.items():
@@ -162,7 +151,8 @@ def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
         if not t:
             level = level[: _count_levels(level, columns, heights, surface["zsfc"][0], top)]
             upper = np.empty((6 + ((1, "TKEN") in found), nt, ny, nx, level.size), np.float32)
-        _grid_on_levels(level, top, surface["zsfc"][t], columns, heights, relative, upper[:, t])
+        if not _grid_on_levels(level, top, surface["zsfc"][t], columns, heights, relative, upper[:, t]):
+            raise MeteorologyError(f"{header.file.location} has no level above the ground somewhere: keep more levels")
     place = header.grid.projection
     u, v, w, temp, dens, pres, *tke = upper
     return Fields(
@@ -202,17 +192,19 @@ def _read_step(header: arl.Header, step: arl.Step) -> dict[tuple[int, str], NDAr
     window = (0, header.grid.nx, 0, header.grid.ny)
     found: dict[tuple[int, str], NDArray[np.float32]] = {}
     for _, record, field in read_records(header, wanted):
+        is_rest = record.variable.startswith("DIF")
+        if not is_rest:
+            group = record.level, record.variable
         if field.is_missing:
             continue
-        if record.variable.startswith("DIF"):
-            found[group] += values(field, window)
-        else:
-            group = record.level, record.variable
+        if not is_rest:
             found[group] = values(field, window)
+        elif group in found:
+            found[group] += values(field, window)
     needed = [(0, v) for v in ("PRSS", "SHGT", "T02M", "U10M", "V10M")]
     needed += [(k, v) for k in range(1, len(header.levels)) for v in ("TEMP", "UWND", "VWND")]
-    if header.axis.flag == _PRESSURE:
-        needed += [(k, "HGTS") for k in range(1, len(header.levels))]
+    if (extra := {_PRESSURE: "HGTS", _WRF: "PRES"}.get(header.axis.flag)) is not None:
+        needed += [(k, extra) for k in range(1, len(header.levels))]
     for level, variable in needed:
         if (level, variable) not in found:
             raise MeteorologyError(
@@ -254,16 +246,12 @@ def _columns(
     """
     n, ny, nx = len(header.levels), header.grid.ny, header.grid.nx
     columns, heights = np.zeros((7, n, ny, nx), np.float32), np.empty((0, ny, nx), np.float32)
-    psfc = found[0, "PRSS"]
-    columns[[_U, _V, _T, _P], 0] = found[0, "U10M"], found[0, "V10M"], found[0, "T02M"], psfc
+    for variable, row in {"U10M": _U, "V10M": _V, "T02M": _T, "PRSS": _P}.items():
+        columns[row, 0] = found[0, variable]
     for k in range(1, n):
-        columns[_P, k] = (
-            header.levels[k]
-            if header.axis.flag == _PRESSURE
-            else header.axis.offset + (psfc - header.axis.offset) * header.levels[k]
-        )
+        columns[_P, k] = _pressure(header, k, found[0, "PRSS"])
         for variable, row in _UPPER.items():
-            if (k, variable) in found:
+            if (k, variable) in found and not (variable == "PRES" and header.axis.flag in (_PRESSURE, _HYBRID)):
                 columns[row, k] = found[k, variable]
     if header.axis.flag == _PRESSURE:
         heights = np.stack([found[0, "SHGT"], *(found[k, "HGTS"] for k in range(1, n))])
@@ -272,6 +260,22 @@ def _columns(
         columns[_RH] /= 100.0
     columns[[_RH, _TKE], 0] = columns[[_RH, _TKE], 1]
     return columns, heights, relative
+
+
+def _pressure(header: arl.Header, k: int, psfc: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pressure of a level over ground of a pressure, hPa."""
+    axis, level = header.axis, header.levels[k]
+    if axis.flag == _PRESSURE:
+        return np.full_like(psfc, level)
+    if axis.flag == _HYBRID:  # whole hPa, and a fraction of the pressure at the ground
+        return np.asarray(np.floor(level) + psfc * (level % 1.0), np.float32)
+    return np.asarray(axis.offset + (psfc - axis.offset) * level, np.float32)
+
+
+def _nominal_pressure(header: arl.Header) -> list[float]:
+    """Return the pressure of the levels where it is 1013 hPa at the ground, the ground first, hPa."""
+    ground = np.full(1, _NOMINAL, np.float32)
+    return [_NOMINAL, *(float(_pressure(header, k, ground)[0]) for k in range(1, len(header.levels)))]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -283,8 +287,8 @@ def _grid_on_levels(
     hgts: NDArray[np.float32],
     relative: bool,
     out: NDArray[np.float32],
-) -> None:
-    """Put the columns of a time step on the levels.
+) -> bool:
+    """Put the columns of a time step on the levels; return whether each has one above the ground.
 
     Parameters
     ----------
@@ -300,7 +304,7 @@ def _grid_on_levels(
         Filled in, as by :func:`put_on_levels`.
     """
     n, ny, nx = columns.shape[1:]
-    column, height, humidity = np.empty((7, n)), np.empty(n), np.empty(n)
+    column, height = np.empty((8, n)), np.empty(n)
     for j in range(ny):
         for i in range(nx):
             above = level * squeeze(zsfc[j, i], top)
@@ -312,17 +316,18 @@ def _grid_on_levels(
                     if k > 0 and z < above[0]:
                         continue
                     height[count if k else 0] = z
-                column[:, count if k else 0] = columns[:, k, j, i]
+                column[:7, count if k else 0] = columns[:, k, j, i]
                 count += k > 0
-            rh = column[4]
-            if not relative:
-                humidity[:count] = rh[:count]
-                for k in range(count):
-                    # At the ground with the temperature of the first level.
-                    rh[k] = relative_humidity(column[5, k], column[3, max(k, 1)], humidity[k])
-            else:
-                for k in range(count):
-                    humidity[k] = specific_humidity(column[5, k], column[3, max(k, 1)], rh[k])
+            if count < 2:
+                return False
+            rh, pressure, humidity = column[4], column[5], column[7]
+            for k in range(count):
+                if relative:
+                    humidity[k] = specific_humidity(pressure[k], column[3, k], rh[k])
+                else:  # at the ground with the temperature of the first level
+                    humidity[k] = rh[k]
+                    rh[k] = relative_humidity(pressure[k], column[3, max(k, 1)], humidity[k])
             if not hgts.size:
-                hydrostatic_heights(column[5], column[3], humidity, height)
+                hydrostatic_heights(pressure, column[3], humidity, height)
             put_on_levels(above, height[:count], column[:, :count], out[:, j, i])
+    return True

@@ -1,20 +1,34 @@
 """The vertical grid particles move on, and columns of meteorology put on it.
 
-The grid follows terrain: its levels lie at ``30 k**2 - 25 k + 5`` metres (HYSPLIT user's guide, "vertical coordinate";
-hycs_std prints the three numbers), squeezed over terrain so that the model's top is level. How columns of a file are
-put on it was fitted to what hycs_std prints of designed columns, without turbulence, to the digits that it prints.
+The grid follows terrain: its levels lie at ``a k**2 + b k + c`` metres (HYSPLIT user's guide, "vertical coordinate";
+hycs_std prints the three numbers), squeezed over terrain so that the model's top is level. Which three numbers, and how
+columns of a file are put on the levels, was fitted to what hycs_std prints of designed meteorology, without turbulence.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-#: Levels lie at A k^2 + B k + C metres, k = 1, 2, ... 30.
-A, B, C, MOST_LEVELS = 30.0, -25.0, 5.0, 30
+#: The grids hycs_std chooses from: a, b and c, the coarsest first. Seen in MESSAGE.
+_SPACINGS = ((30, -25, 5), (20, -15, 5), (15, -5, 0), (10, -10, 10), (5, 5, 0), (2.5, 2.5, 0))
+
+#: Pressure (hPa) that a file's level must lie under to be above a model top (m): measured at these tops to 0.1 hPa, and
+#: a guess between them.
+_TOPS = (
+    (0, 1013), (220, 979.7), (400, 963.4), (650, 941.2), (1000, 911.0), (1500, 859.2), (2000, 796.2), (2500, 764.0),
+    (3000, 714.2), (4000, 632.8), (5000, 564.6), (6000, 500.0), (7000, 428.7), (8000, 400.0), (9000, 325.5),
+    (10000, 308.2), (11000, 266.2), (12000, 200.0), (14000, 200.0), (15000, 178.7), (16000, 123.1), (17500, 90.0),
+    (18800, 70.0), (20000, 77.6), (22000, 50.0), (22500, 40.0), (24000, 37.0), (25000, 30.4), (27500, 26.6),
+    (30000, 24.2),
+)  # fmt: skip
+
+#: Levels follow terrain up to this height at least, m, under whatever model top: fitted.
+LEAST_TOP = 25000.0
 
 #: Acceleration of gravity (m s-2) and gas constant of dry air (J kg-1 K-1), as the printed digits have them.
 GRAVITY, GAS_CONSTANT = 9.80616, 287.04
@@ -26,46 +40,67 @@ _VIRTUAL = 0.61
 _EPSILON = 0.622
 
 
-def level_heights(n_levels: int = MOST_LEVELS) -> NDArray[np.float64]:
-    """Return the heights of the levels above ground at sea level, m, ascending, shape ``(n_levels,)``."""
-    k = np.arange(1.0, n_levels + 1)
-    return A * k**2 + B * k + C
+def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
+    """Return the heights of the levels above ground at sea level, m, ascending, up to the first over the model's top.
+
+    The grid is the coarsest that has more levels than the file, or whose last but two is below the top at the place in
+    the file's count of levels that is above it.
+
+    Parameters
+    ----------
+    pressure : sequence of float
+        Nominal pressure of the file's levels, hPa, the ground first.
+    top : float
+        The model's top, m.
+    """
+    above = np.interp(top, *np.transpose(_TOPS))
+    for a, b, c in _SPACINGS:
+        k = np.arange(1.0, 2 + math.ceil((abs(b) + math.sqrt(b**2 + 4 * a * (top + abs(c)))) / (2 * a)))
+        heights = a * k**2 + b * k + c
+        heights = heights[: np.searchsorted(heights, top, side="right") + 1]
+        if len(heights) > len(pressure) or pressure[len(heights) - 3] < above:
+            break
+    return np.asarray(heights)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def squeeze(zsfc: float, top: float) -> float:
-    """Return what heights of levels are multiplied with over terrain, the model's top staying where it is.
+    """Return what heights of levels are multiplied with over terrain.
 
     Parameters
     ----------
     zsfc : float
         Height of the terrain, m above sea level.
     top : float
-        The model's top, m above sea level (``z_top``).
+        Where levels are level, m above sea level: the model's top, or :data:`LEAST_TOP` where that is higher.
     """
     return 1.0 - zsfc / top
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def level_of(height: float) -> float:
-    """Return the level a height lies at, counted from 0 for the lowest (10 m), with a fraction.
+def level_of(height: float, level: NDArray[np.float64]) -> float:
+    """Return the level a height lies at, counted from 0 for the lowest, with a fraction.
 
-    It is the inverse of ``30 k**2 - 25 k + 5``. The winds that move a particle are linear in this number, density and
+    It is the inverse of ``a k**2 + b k + c``. The winds that move a particle are linear in this number, density and
     temperature at its place in height: found by runs in sheared wind without turbulence.
 
     Parameters
     ----------
     height : float
-        Height above ground over :func:`squeeze`, m; 10 or more.
+        Height above ground over :func:`squeeze`, m; that of the lowest level or more.
+    level : ndarray, shape (nz,)
+        As :func:`level_heights` returns them.
     """
-    return (-B + math.sqrt(B * B - 4.0 * A * (C - height))) / (2.0 * A) - 1.0
+    a = 0.5 * (level[2] - 2.0 * level[1] + level[0])
+    lowest = 0.5 * (level[1] - level[0]) / a - 0.5
+    return float(math.sqrt(lowest**2 + (height - level[0]) / a) - lowest)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def saturation_pressure(temperature: float) -> float:
     """Return the saturation vapour pressure over water, hPa, of a temperature, K (Draxler and Hess 1997).
 
-    Its constants are confirmed by printed densities of moist air.
+    Printed densities of moist air confirm its constants.
     """
     return math.exp(21.4 - 5351.0 / temperature)
 
@@ -132,8 +167,8 @@ def put_on_levels(
 ) -> None:
     """Put a column on the levels particles move on.
 
-    Winds, temperature, relative humidity and omega are linear in height, pressure is in its logarithm. Density is that
-    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T / p g``. Above the column's last level all
+    Winds, temperature, humidity and omega are linear in height, pressure is in its logarithm. Density is that
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R Tv / p g``. Above the column's last level all
     stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
     which halves from level to level. Fitted to what hycs_std prints.
 
@@ -143,9 +178,9 @@ def put_on_levels(
         Heights of the levels above this ground, m.
     height : ndarray, shape (n,)
         Heights of the column, the ground first, m above it, ascending.
-    column : ndarray, shape (7, n)
+    column : ndarray, shape (8, n)
         u, v (m s-1), omega (hPa s-1), temperature (K), relative humidity (a fraction, not cut off at 1), pressure
-        (hPa), turbulent kinetic energy (m2 s-2).
+        (hPa), turbulent kinetic energy (m2 s-2), specific humidity (kg kg-1).
     out : ndarray, shape (6 or 7, nz)
         Filled in: u, v, w (m s-1, upward), temperature (K), density (kg m-3), pressure (hPa), and turbulent kinetic
         energy (m2 s-2) if there is room for it.
@@ -162,7 +197,8 @@ def put_on_levels(
             t, tke = _between(column[3], i, share), _between(column[6], i, share)
             humid = min(1.0, _between(column[4], i, share))
             p = column[5, i - 1] * (column[5, i] / column[5, i - 1]) ** share
-            w = -_between(column[2], i, share) * GAS_CONSTANT * t / (p * GRAVITY)
+            virtual = t * (1.0 + _VIRTUAL * _between(column[7], i, share))
+            w = -_between(column[2], i, share) * GAS_CONSTANT * virtual / (p * GRAVITY)
         else:
             p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
             w *= 0.5

@@ -62,9 +62,7 @@ def moist_density(temperature: float, pressure: float, dry_density: float) -> fl
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def surface_layer(
-    ustar: float, heat_flux: float, density: float, theta: float, z2: float
-) -> tuple[float, float]:
+def surface_layer(ustar: float, heat_flux: float, density: float, theta: float, z2: float) -> tuple[float, float]:
     """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3, of ``kbls: 1``.
 
     Parameters
@@ -239,7 +237,7 @@ def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
     mixed : int
         The mixed layer's top level, :func:`mixing_level`.
     """
-    k = min(int(level_of(max(height, level[0]))), level.size - 1)
+    k = min(int(level_of(max(height, level[0]), level)), level.size - 1)
     if k == mixed and k < level.size - 1 and height - level[k] >= _TOP_SHARE * (level[k + 1] - level[k]):
         return k + 1
     return k
@@ -248,7 +246,7 @@ def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def nearest_level(height: float, level: NDArray[np.float64]) -> int:
     """Return the level that lies nearest to a height, both over flat land, m."""
-    k = min(int(level_of(max(height, level[0]))), level.size - 1)
+    k = min(int(level_of(max(height, level[0]), level)), level.size - 1)
     if k < level.size - 1 and height - level[k] >= 0.5 * (level[k + 1] - level[k]):
         return k + 1
     return k

@@ -142,7 +142,7 @@ def _describe(
         {
             "Conventions": "CF-1.9",
             "title": "STILT footprints",
-            "source": "HYSPLIT-STILT",
+            "source": "STILT",  # by whichever engine, of scenes that may differ in it
             "transport_model": "STILT",
             "history": "written by stilt_dagster from jacobians, in OpenGHG's PARIS format",
         }

@@ -1,0 +1,1 @@
+"""What a scene may ask of an engine other than hycs_std."""
