@@ -31,10 +31,17 @@ _THIRD = 0.3333
 #: Least temperature scale, K; height over Obukhov length of the second level at most, unstable and stable.
 _LEAST_THETA_STAR, _MOST_UNSTABLE, _MOST_STABLE = 1e-4, -2.0, 10.0
 
+#: A friction velocity under the first becomes the second, m s-1; least share of each stress of the wind, m2 s-2.
+_CALM, _LEAST_USTAR, _LEAST_STRESS = 0.0078, 1e-4, 1e-4
+
+#: Of profiles at the ground: least squared difference of winds, m2 s-2; roughness length of heat over that of momentum,
+#: and the least of the latter, m (a guess: none was found that lets it be seen).
+_LEAST_SPEED2, _HEAT_ROUGHNESS, _LEAST_ROUGHNESS = 1e-4, 0.1, 1e-5
+
 #: Above the mixed layer: Lagrangian timescale, s; least and most mixing coefficient, m2 s-1; Blackadar's length, m;
-#: least squared difference of winds between two levels, m2 s-2; Richardson number at which mixing has long ended.
+#: least squared difference of winds between two levels, m2 s-2; largest Richardson number.
 FREE_TIMESCALE = 100.0
-_LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.01, 200.0, 150.0, 0.1, 20.0
+_LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.01, 200.0, 150.0, 0.1, 12.54
 
 #: A particle counts as within the mixed layer up to this share of the layer over its top level, and a mixing height
 #: as at a level up to this share of the model's top over it: half of the fourth digit of HYSPLIT's sigma.
@@ -62,19 +69,90 @@ def moist_density(temperature: float, pressure: float, dry_density: float) -> fl
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def surface_layer(ustar: float, heat_flux: float, density: float, theta: float, z2: float) -> tuple[float, float]:
-    """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3, of ``kbls: 1``.
+def friction_from_stress(umof: float, vmof: float, density: float) -> float:
+    """Return the friction velocity, m s-1, of a file that has stresses of the wind, N m-2, in its place (fitted)."""
+    return math.sqrt(max(abs(umof) / density, _LEAST_STRESS) + max(abs(vmof) / density, _LEAST_STRESS))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scales_from_fluxes(ustar: float, heat_flux: float, density: float) -> tuple[float, float]:
+    """Return the friction velocity, m s-1, and the temperature scale, K, of ``kbls: 1``.
 
     Parameters
     ----------
     ustar : float
-        Friction velocity, m s-1.
+        The file's friction velocity, m s-1.
     heat_flux : float
         Sensible heat flux, W m-2, upward; without one the air counts as unstable.
-    density, theta : float
-        Density, kg m-3, and potential temperature, K, of the second level.
-    z2 : float
-        Height of the second level above ground, m.
+    density : float
+        Density of the second level, kg m-3.
+    """
+    if ustar < _CALM:
+        ustar = _LEAST_USTAR
+    theta_star = -heat_flux / (density * _HEAT_CAPACITY * ustar)
+    if abs(theta_star) < _LEAST_THETA_STAR:
+        theta_star = _LEAST_THETA_STAR if heat_flux < 0.0 else -_LEAST_THETA_STAR
+    return ustar, theta_star
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scales_from_profiles(
+    z1: float, z2: float, speed2: float, theta1: float, theta2: float, z0: float
+) -> tuple[float, float]:
+    """Return the friction velocity, m s-1, and the temperature scale, K, of ``kbls: 2``, or of files without fluxes.
+
+    ARL-224, sections 4.1 and 4.2: a stability of the bulk Richardson number, ``phi_m`` and ``phi_h`` of Beljaars and
+    Holtslag (1991) where stable, of Kadar and Perepelkin (1989) where unstable. The roughness length of heat, a tenth
+    of that of momentum, and the limits were fitted.
+
+    Parameters
+    ----------
+    z1, z2 : float
+        Heights of the lowest two levels above ground, m.
+    speed2 : float
+        Squared difference of their winds, m2 s-2.
+    theta1, theta2 : float
+        Their potential temperatures, K.
+    z0 : float
+        Roughness length, m.
+    """
+    speed2, dz, dtheta = max(speed2, _LEAST_SPEED2), z2 - z1, theta2 - theta1
+    z0 = max(z0, _LEAST_ROUGHNESS)
+    rb = min(max(GRAVITY * dtheta * dz / (0.5 * (theta1 + theta2) * speed2), -1.0), 1.0)
+    s, t = math.log(z2 / z0 + 1.0), math.log(z2 / (_HEAT_ROUGHNESS * z0) + 1.0)
+    if rb < 0.0:
+        x = rb * (s * s / t - (0.5 if rb >= -0.2 else 0.55))
+        phi_m = ((1.0 + 0.625 * x * x) / (1.0 - 7.5 * x)) ** (1.0 / 3.0)
+        phi_h = 0.64 * ((3.0 - 2.5 * x) / (1.0 - 10.0 * x + 50.0 * x * x)) ** (1.0 / 3.0)
+    else:
+        if rb <= 0.08:
+            b = 5.0 * rb
+            x = (-t + 2.0 * s * b + math.sqrt(t * t - 4.0 * s * t * b + 4.0 * s * s * b)) / (10.0 * (1.0 - b))
+        else:
+            v = -math.log(_HEAT_ROUGHNESS)
+            x = (0.005 * s + 41.2) * rb * rb + (1.18 * s - 1.5 * v - 1.37) * rb
+        decay = math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)
+        phi_m, phi_h = 1.0 + x * (1.0 + decay), stable_heat(x)
+    gradient = _KARMAN * z2 / dz
+    return gradient * math.sqrt(speed2) / phi_m, gradient * dtheta / phi_h
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def stable_heat(x: float) -> float:
+    """Return ``phi_h`` of Beljaars and Holtslag (1991, eq. 28 and 32) with 0.923 where neutral; *x* is ``z / L``."""
+    return 0.923 * (1.0 + x * (math.sqrt(1.0 + x / 1.5) + math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def obukhov(ustar: float, theta_star: float, theta: float, z2: float) -> tuple[float, float]:
+    """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3.
+
+    Parameters
+    ----------
+    ustar, theta_star : float
+        Friction velocity, m s-1, and temperature scale, K, negative where unstable.
+    theta, z2 : float
+        Potential temperature, K, and height above ground, m, of the second level.
 
     Returns
     -------
@@ -82,11 +160,8 @@ def surface_layer(ustar: float, heat_flux: float, density: float, theta: float, 
         Obukhov length, negative where unstable, and the flux whose product with the mixing height is the cube of the
         convective velocity scale, never negative.
     """
-    theta_star = -heat_flux / (density * _HEAT_CAPACITY * ustar)
-    if abs(theta_star) < _LEAST_THETA_STAR:
-        theta_star = _LEAST_THETA_STAR if heat_flux < 0.0 else -_LEAST_THETA_STAR
     stability = z2 * _KARMAN * GRAVITY * theta_star / (ustar * ustar * theta)
-    length = z2 / min(max(stability, _MOST_UNSTABLE), _MOST_STABLE)
+    length = z2 / min(max(stability, _MOST_UNSTABLE), _MOST_STABLE) if stability else math.inf
     return length, abs(GRAVITY * ustar * theta_star / theta)
 
 
@@ -146,9 +221,8 @@ def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float)
         x = 1.0893 * ri
     else:
         x = 0.2828e-3 + ri * (0.8049 + ri * (1.6583 + ri * (0.5090e-2 - 1.0063e-3 * ri)))
-    phi = 0.923 * (1.0 + x * (math.sqrt(1.0 + x / 1.5) + math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)))
     mixing_length = _KARMAN * z / (1.0 + _KARMAN * z / _MIXING_LENGTH)
-    mixing = mixing_length * mixing_length * math.sqrt(shear2) / (dz * phi)
+    mixing = mixing_length * mixing_length * math.sqrt(shear2) / (dz * stable_heat(x))
     return min(max(mixing, _LEAST_MIXING), _MOST_MIXING)
 
 
