@@ -1,4 +1,4 @@
-"""The height of the mixed layer, ``mlht``: of each grid point on each hour of the meteorology, and at a particle.
+"""The height of the mixed layer, ``mlht``, of each grid point on each hour of the meteorology.
 
 ``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25 (Vogelezang and Holtslag
 1996; Lin et al. 2003), of air that is warmed by an excess temperature where the ground heats it (Holtslag and Boville
@@ -6,7 +6,10 @@
 
 What these leave open was fitted to what hycs_std prints of designed columns: that differences are taken from the lowest
 level, of potential temperature without moisture, and without a term in the friction velocity; the density in the
-excess; how heights between levels come about; and that a particle has the heights of its nearest grid point.
+excess; and how heights between levels come about.
+
+A particle has the heights of its nearest grid point, linear in time. What hycs_std prints of a time step is the mean of
+two: where and when the mean wind began to move the particle, and where and when it ended.
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ METEOROLOGY, TEMPERATURE, TKE, RICHARDSON, CONSTANT = 0, 1, 2, 3, 10
 _CRITICAL, _LEAST_SHEAR = 0.25, 1e-4
 
 #: Of the excess temperature: share of the heat flux over the velocity scale; share of the convective velocity scale in
-#: that (both Holtslag and Boville 1993); least temperature scale, K, where the ground does not cool (fitted).
-_EXCESS, _CONVECTIVE, _LEAST_THETA_STAR = 8.5, 0.6, 1e-4
+#: that (both Holtslag and Boville 1993); where the ground does not cool least friction velocity, m s-1, and temperature
+#: scale, K (fitted).
+_EXCESS, _CONVECTIVE, _LEAST_USTAR, _LEAST_THETA_STAR = 8.5, 0.6, 1e-4, 1e-4
 
 #: Specific heat of air, J kg-1 K-1.
 _HEAT_CAPACITY = 1005.0
@@ -63,13 +67,14 @@ def excess_temperature(z: float, theta: float, density: float, ustar: float, sht
     ustar : float
         Friction velocity, m s-1.
     shtf : float
-        Sensible heat flux, W m-2, upward. Where it or *ustar* is not known (NaN), or it cools, there is no excess.
+        Sensible heat flux, W m-2, upward; where it cools there is no excess.
     """
-    if not (shtf >= 0.0 and ustar >= 0.0):
+    if shtf < 0.0:
         return 0.0
+    ustar = max(ustar, _LEAST_USTAR)
     flux = max(shtf / (density * _HEAT_CAPACITY), _LEAST_THETA_STAR * ustar)
     velocity = (ustar**3 + _CONVECTIVE * GRAVITY / theta * flux * z) ** (1.0 / 3.0)
-    return float(_EXCESS * flux / velocity) if velocity > 0.0 else 0.0
+    return float(_EXCESS * flux / velocity)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -156,14 +161,14 @@ def tke_height(z: NDArray[np.float64], tke: NDArray[np.float32]) -> float:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def mixing_heights(fields: Fields, kmixd: int) -> NDArray[np.float32]:
-    """Return the mixing height of each grid point and hour, m above ground, shape ``(nt, ny, nx)``.
+    """Return the mixing heights of all grid points and hours, m above ground, shape ``(nt, ny, nx)``.
 
-    It is neither scaled (``ziscale``) nor held at its least (``kmix0``): see :func:`mixing_height_at`.
+    They are neither scaled (:func:`scale_factors`) nor held at their least (:func:`least_heights`), in this order.
 
     Parameters
     ----------
     fields : Fields
-        The meteorology.
+        The meteorology, with a friction velocity and a heat flux everywhere.
     kmixd : int
         Where heights come from. The temperature stands in for what the meteorology lacks: its own mixing height, or
         turbulent kinetic energy.
@@ -240,62 +245,3 @@ def scale_factors(times: NDArray[np.float64], release: float, ziscale: NDArray[n
     hours = (np.abs(times - release) // 60).astype(np.int64)
     factors: NDArray[np.float64] = np.append(ziscale, 1.0)[np.minimum(hours, ziscale.size)]
     return factors
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def hour_height(height: float, own: float, least: float, factor: float) -> float:
-    """Return the mixing height of a grid point and an hour, scaled and held at its least, m above ground.
-
-    Parameters
-    ----------
-    height : float
-        Of :func:`mixing_heights`, m.
-    own : float
-        The meteorology's own, m, which a negative factor stands for; NaN where it has none.
-    least : float
-        Of :func:`least_heights`, m.
-    factor : float
-        Of :func:`scale_factors`; 1 where ``ziscale`` is.
-    """
-    if factor >= 0.0:
-        height *= factor
-    elif not math.isnan(own):
-        height = own
-    return max(height, least)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def mixing_height_at(
-    heights: NDArray[np.float32],
-    own: NDArray[np.float32],
-    least: NDArray[np.float32],
-    factors: NDArray[np.float64],
-    t: int,
-    share: float,
-    x: float,
-    y: float,
-) -> float:
-    """Return the mixing height at a place and time, m above ground: of the nearest grid point, linear in time.
-
-    The ``mlht`` hycs_std prints is the mean of two such heights: at the beginning of the time step, where the particle
-    is then, and at its end, where the mean wind has moved the particle.
-
-    Parameters
-    ----------
-    heights, own : ndarray, shape (nt, ny, nx)
-        As of :func:`mixing_heights`, and the meteorology's own, m.
-    least : ndarray, shape (ny, nx)
-        As of :func:`least_heights`, m.
-    factors : ndarray, shape (nt,)
-        As of :func:`scale_factors`.
-    t : int
-        Hour of the meteorology before the time, which has one after it.
-    share : float
-        Of the time from that hour to the next, 0 to 1.
-    x, y : float
-        Place on the grid, from 0.
-    """
-    j, i = int(y + 0.5), int(x + 0.5)
-    h0 = hour_height(heights[t, j, i], own[t, j, i], least[j, i], factors[t])
-    h1 = hour_height(heights[t + 1, j, i], own[t + 1, j, i], least[j, i], factors[t + 1])
-    return float(h0 + share * (h1 - h0))
