@@ -38,7 +38,7 @@ class Meteorology(NamedTuple):
     level : ndarray of float64, shape (nz,)
         Heights of the levels over flat land, m.
     top : float
-        The model's top, m.
+        Where levels are level, m above sea level (:class:`Fields`).
     dens : ndarray of float32, shape (nt, ny, nx, nz)
         Density of dry air, kg m-3.
     sigma_w, timescale : ndarray of float32, shape (nt, ny, nx, nz)
@@ -135,9 +135,9 @@ def _prepare(
     projection = map_projection(fields.projection, fields.zsfc.shape[2])
     return Meteorology(
         projection=projection,
-        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, top),
+        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top),
         level=fields.level,
-        top=top,
+        top=fields.top,
         dens=fields.dens,
         sigma_w=sigma_w,
         timescale=timescale,
