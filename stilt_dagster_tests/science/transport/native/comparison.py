@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,6 @@ Floats = NDArray[np.float64]
 QUANTITIES = ("mlht", "dens", "sigw", "tlgr", "foot", "temz", "pres", "zsfc")
 
 _VARSIWANT = ["time", "indx", "long", "lati", "zagl", "samt", *QUANTITIES]
-
-
-class Diagnoses(Protocol):
-    """What can tell of places what hycs_std prints there."""
-
-    def diagnose(
-        self, meteorology: Path, times: Floats, lon: Floats, lat: Floats, zagl: Floats, settings: TransportSettings
-    ) -> dict[str, Floats]:
-        """Return values by name, in the shape of the places; times are minutes since 1970 UTC."""
 
 
 def printed(meteorology: Path, box: Box, time: dt.datetime, n: int) -> dict[str, Any]:
