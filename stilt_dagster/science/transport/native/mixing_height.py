@@ -1,9 +1,9 @@
 """The height of the mixed layer, ``mlht``: of each grid point on each hour of the meteorology, and at a particle.
 
-``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25, of air that is warmed by its
-excess over the air around it where the ground heats it (Vogelezang and Holtslag 1996, eq. 2, from the lowest level and
-without the term in the friction velocity; Holtslag and Boville 1993, eq. 3.13; Lin et al. 2003, section 2.3). ``kmixd:
-1`` and ``2`` are those of the HYSPLIT user's guide ("mixing depth computation method").
+``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25, of air that is warmed by
+its excess over the air around it where the ground heats it (Vogelezang and Holtslag 1996, eq. 2, from the lowest
+level and without the term in the friction velocity; Holtslag and Boville 1993, eq. 3.13; Lin et al. 2003, section
+2.3). ``kmixd: 1`` and ``2`` are those of the HYSPLIT user's guide ("mixing depth computation method").
 
 What these leave open was fitted to what hycs_std prints of designed columns: at which levels and with which density
 each number is taken, how heights between levels come about, that a particle has the height of its nearest grid point.
