@@ -168,7 +168,7 @@ def put_on_levels(
     """Put a column on the levels particles move on.
 
     Winds, temperature, relative humidity and omega are linear in height, pressure is in its logarithm. Density is that
-    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T / p g``. Above the column's last level all
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T_v / p g``. Above the column's last level all
     stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
     which halves from level to level. Fitted to what hycs_std prints.
 
@@ -197,7 +197,8 @@ def put_on_levels(
             t, tke = _between(column[3], i, share), _between(column[6], i, share)
             humid = min(1.0, _between(column[4], i, share))
             p = column[5, i - 1] * (column[5, i] / column[5, i - 1]) ** share
-            w = -_between(column[2], i, share) * GAS_CONSTANT * t / (p * GRAVITY)
+            virtual = t * (1.0 + _VIRTUAL * specific_humidity(p, t, humid))
+            w = -_between(column[2], i, share) * GAS_CONSTANT * virtual / (p * GRAVITY)
         else:
             p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
             w *= 0.5

@@ -201,19 +201,47 @@ def particle_turbulence(
     timescale0: NDArray[np.float32],
     timescale1: NDArray[np.float32],
 ) -> tuple[float, float]:
-    """Return ``sigw``, m s-1, and ``tlgr``, s, of a particle, between two hours of the nearest grid point (fitted).
-
-    Both hours are asked at the same share of their mixing heights, as in STILT (Lin et al. 2003): at the level nearest
-    to the particle's own times its hour's mixing height over that of the moment.
+    """Return ``sigw``, m s-1, and ``tlgr``, s, of a particle: those of its layer, :func:`layer_turbulence`.
 
     Parameters
     ----------
     height : float
         Height of the particle above ground over :func:`squeeze`, m.
-    level : ndarray, shape (nz,)
-        Heights of the levels over flat land, m.
     top : float
         Where levels are level, m.
+    level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1
+        As :func:`layer_turbulence` takes them.
+    """
+    mixed = mixing_level((h0 + share * (h1 - h0)) / shrink, level, top)
+    k = layer_of(height, level, mixed)
+    sigma, timescale = layer_turbulence(k, level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1)
+    return sigma, timescale
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def layer_turbulence(
+    k: int,
+    level: NDArray[np.float64],
+    shrink: float,
+    share: float,
+    h0: float,
+    h1: float,
+    sigma0: NDArray[np.float32],
+    sigma1: NDArray[np.float32],
+    timescale0: NDArray[np.float32],
+    timescale1: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Return ``sigw``, m s-1, and ``tlgr``, s, of a layer between two hours of the nearest grid point (fitted).
+
+    Both hours are asked at the same share of their mixing heights, as in STILT (Lin et al. 2003): at the level nearest
+    to the layer's own times the hour's mixing height over that of the moment.
+
+    Parameters
+    ----------
+    k : int
+        The layer, that of level *k*.
+    level : ndarray, shape (nz,)
+        Heights of the levels over flat land, m.
     shrink : float
         :func:`squeeze` of the ground under the particle.
     share : float
@@ -224,9 +252,8 @@ def particle_turbulence(
         The two hours of :func:`fill_turbulence` at the grid point.
     """
     h = h0 + share * (h1 - h0)
-    own = level[layer_of(height, level, mixing_level(h / shrink, level, top))]
-    s0, t0 = _at_height(own * h0 / h, level, shrink, sigma0, timescale0)
-    s1, t1 = _at_height(own * h1 / h, level, shrink, sigma1, timescale1)
+    s0, t0 = _at_height(level[k] * h0 / h, level, shrink, sigma0, timescale0)
+    s1, t1 = _at_height(level[k] * h1 / h, level, shrink, sigma1, timescale1)
     return s0 + share * (s1 - s0), t0 + share * (t1 - t0)
 
 
