@@ -74,16 +74,7 @@ class NativeEngine:
         random = random_state(0 if seed is None else seed)
         lon, lat, height = start_positions(receptor, settings, random)
         rows, kept = follow(
-            met,
-            lon,
-            lat,
-            height,
-            release,
-            60 * -settings.n_hours,
-            settings.kmsl,
-            settings.veght,
-            settings.tlfrac,
-            *random,
+            met, lon, lat, height, release, 60 * -settings.n_hours, settings.kmsl, settings.veght, settings.tlfrac, *random
         )
         particles = _particles(rows, kept, settings)
         if settings.hnf_plume:
@@ -106,7 +97,7 @@ def _require_coverage(met: Meteorology, receptor: Receptor, settings: TransportS
         raise SimulationFailed(Reason.MET_COVERAGE, "the meteorology does not cover the hours of the run")
     if not any(on_grid_at(met, lon, lat) for lon, lat in zip(receptor.longitudes, receptor.latitudes, strict=True)):
         raise SimulationFailed(Reason.MET_COVERAGE, "the receptor lies outside the meteorology")
-
+    
 
 #: Digits of each column, as hycs_std prints it.
 DECIMALS = {

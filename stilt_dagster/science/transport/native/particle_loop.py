@@ -36,17 +36,8 @@ def column_at(met, t, x, y, height, sigma, timescale):
     shrink = squeeze(surface_at(met.wind, met.terrain, t, x, y), met.top)
     for k in range(met.level.size):
         sigma[k], timescale[k] = particle_turbulence(
-            met.level[k] + 0.5,
-            met.level,
-            met.top,
-            shrink,
-            share,
-            h0,
-            h1,
-            met.sigma_w[s, j, i],
-            met.sigma_w[s + 1, j, i],
-            met.timescale[s, j, i],
-            met.timescale[s + 1, j, i],
+            met.level[k] + 0.5, met.level, met.top, shrink, share, h0, h1,
+            met.sigma_w[s, j, i], met.sigma_w[s + 1, j, i], met.timescale[s, j, i], met.timescale[s + 1, j, i],
         )
     return h0 + share * (h1 - h0), shrink
 
@@ -121,9 +112,7 @@ def follow(met, lon, lat, height, release, n_minutes, kmsl, veght, tlfrac, words
             za, u, inside, k = disperse(za, u, 30.0, tlfrac, met.level, shrink, sigma, timescale, layer, words, normals)
             h, shrink = column_at(met, t, x, y, z, sigma, timescale)
             layer = veght * h if veght <= 1 else veght
-            za, u, inside2, k = disperse(
-                za, u, 30.0, tlfrac, met.level, shrink, sigma, timescale, layer, words, normals
-            )
+            za, u, inside2, k = disperse(za, u, 30.0, tlfrac, met.level, shrink, sigma, timescale, layer, words, normals)
             samt = (inside + inside2) / 60.0
             z = za / shrink
             s, share = time_step(met.wind.times, t)
