@@ -29,8 +29,8 @@ _LEAST_THETA_STAR, _MOST_UNSTABLE, _MOST_STABLE = 1e-4, -2.0, 10.0
 _LEAST_USTAR, _LEAST_STRESS = 1e-4, 1e-4
 
 #: Of profiles: least squared difference of winds, m2 s-2; roughness length of heat over that of momentum, and the least
-#: of the latter, m (a guess: no file was found that lets it be seen).
-_LEAST_SPEED2, _HEAT_ROUGHNESS, _LEAST_ROUGHNESS = 1e-4, 0.1, 1e-5
+#: of the latter, m.
+_LEAST_SPEED2, _HEAT_ROUGHNESS, _LEAST_ROUGHNESS = 1e-4, 0.1, 1e-4
 
 
 def _land_roughness(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -163,7 +163,7 @@ def scales_from_profiles(
     rb = min(max(GRAVITY * dtheta * dz / (0.5 * (theta1 + theta2) * speed2), -1.0), 1.0)
     s, t = math.log(z2 / z0 + 1.0), math.log(z2 / (_HEAT_ROUGHNESS * z0) + 1.0)
     if rb < 0.0:
-        x = rb * (s * s / t - (0.5 if rb >= -0.2 else 0.55))
+        x = rb * (s * s / t - 0.5)
         phi_m = ((1.0 + 0.625 * x * x) / (1.0 - 7.5 * x)) ** (1.0 / 3.0)
         phi_h = 0.64 * ((3.0 - 2.5 * x) / (1.0 - 10.0 * x + 50.0 * x * x)) ** (1.0 / 3.0)
     else:
