@@ -168,9 +168,10 @@ def put_on_levels(
     """Put a column on the levels particles move on.
 
     Winds, temperature, humidity and omega are linear in height, pressure is in its logarithm. Density is that
-    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R Tv / p g``. Above the column's last level all
-    stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
-    which halves from level to level. Fitted to what hycs_std prints.
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R Tv / p g``. Above the column's last level
+    winds and temperature stay what they are on the level below, relative humidity what it is at that last level;
+    pressure falls hydrostatically, without humidity from the second such level on; the vertical velocity halves from
+    level to level. Fitted to what hycs_std prints.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ def put_on_levels(
         energy (m2 s-2) if there is room for it.
     """
     i, last = 1, height.size - 1
-    u, v, w, t, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    u, v, w, t, virtual, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(level.size):
         z = level[k]
         while i < last and height[i] < z:
@@ -200,8 +201,9 @@ def put_on_levels(
             virtual = t * (1.0 + _VIRTUAL * _between(column[7], i, share))
             w = -_between(column[2], i, share) * GAS_CONSTANT * virtual / (p * GRAVITY)
         else:
-            p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
+            p -= p / (GAS_CONSTANT * virtual) * GRAVITY * (z - level[k - 1])
             w *= 0.5
+            humid, virtual = min(1.0, column[4, last]), t
         out[0, k], out[1, k], out[2, k], out[3, k], out[5, k] = u, v, w, t, p
         if out.shape[0] > 6:
             out[6, k] = tke

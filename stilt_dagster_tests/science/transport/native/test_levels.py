@@ -24,7 +24,7 @@ from stilt_dagster.science.transport.native.fields import Fields, read_fields
 from stilt_dagster.science.transport.native.levels import level_heights, level_of
 from stilt_dagster_tests.science.meteorology.global_files import lonlat
 from stilt_dagster_tests.science.transport.native.comparison import printed
-from stilt_dagster_tests.science.transport.native.weather import BOX, Weather
+from stilt_dagster_tests.science.transport.native.weather import Weather
 
 Floats = NDArray[np.float64]
 
@@ -108,3 +108,81 @@ def _vertical(fields: Fields, height: Floats, level: Floats) -> Floats:
     number = [level_of(max(z / squeezed, fields.level[0]), fields.level) for z in height]
     w = np.interp(number, np.arange(len(level)), fields.w[0, 5, 5])
     return np.asarray(w * np.minimum(1.0, height / level[0]))
+
+
+@pytest.mark.parametrize("vertical", ["sigma", "pressure", "hybrid"])
+def test_places_over_mountains_have_the_values_that_hycs_std_prints(vertical: Any, tmp_path: Path) -> None:
+    path = Weather(vertical, relief=1500.0, hours=4).write(tmp_path / "weather.arl")
+    _compare_places(path, (-113.5, 39.5, -110.5, 41.9), dt.datetime(2023, 7, 15, 6, tzinfo=dt.UTC))
+
+
+def test_places_on_real_hrrr_have_the_values_that_hycs_std_prints(hrrr: Path) -> None:
+    time = dt.datetime(2019, 5, 30, 4, tzinfo=dt.UTC)
+    _compare_places(hrrr / "20190530_00-05_hrrr", (-112.6, 40.3, -111.4, 41.0), time)
+
+
+def _compare_places(path: Path, box: arl.Box, time: dt.datetime) -> None:
+    rows = printed(path, box, time, n=300)
+    fields = read_fields(path, TOP)
+    x, y = arl.read_header(path).grid.fractional_indices(rows["lon"], rows["lat"])
+    at = (rows["minute"] - fields.times[0]) / 60
+    height = rows["zagl"] / (1 - _between(fields.zsfc, at, x, y) / TOP)
+    k = np.clip(np.searchsorted(fields.level, height, side="right") - 1, 0, len(fields.level) - 2)
+    share = np.clip((height - fields.level[k]) / np.diff(fields.level)[k], 0, 1)
+    for variable, field in (("dens", fields.dens), ("temz", fields.temp), ("pres", fields.pres)):
+        low, high = (_between(field, at, x, y, k + i) for i in (0, 1))
+        errors = np.abs((low + share * (high - low)) / rows[variable] - 1)
+        # What is left is that of places, which are printed to 1e-4 degree.
+        assert (np.percentile(errors, [50, 95, 100]) < [3e-5, 4e-4, 4e-3]).all(), variable
+
+
+def _between(field: Any, at: Floats, x: Floats, y: Floats, k: Any = ()) -> Floats:
+    """Interpolate a field, linearly in time, x and y; of one with levels at level *k*."""
+    total = np.zeros(len(x))
+    t, j, i = (np.floor(v).astype(int) for v in (at, y, x))
+    for later, north, east in np.ndindex(2, 2, 2):
+        weight = np.ones(len(x))
+        for value, corner, step in ((at, t, later), (y, j, north), (x, i, east)):
+            weight = weight * np.abs(1 - step - (value - corner))
+        index = (np.minimum(t + later, len(field) - 1), j + north, i + east)
+        total += weight * (field[(*index, k)] if field.ndim == 4 else field[index])
+    return total
+
+
+@pytest.mark.parametrize(
+    ("count", "z_top"), [(14, 500), (14, 5000), (14, 6380), (14, 11_000), (25, 25_000), (30, 25_000)]
+)
+def test_the_vertical_grid_is_the_one_that_hycs_std_tells(count: int, z_top: float, tmp_path: Path) -> None:
+    sigma = np.round(np.linspace(1.0, 0.1, count), 3).tolist()
+    path = write_column(tmp_path / "column.arl", SigmaAxis(sigma), {})
+    receptor = Receptor(dt.datetime(2023, 7, 15, 11, tzinfo=dt.UTC), (-112.0,), (40.5,), (10.0,))
+    run = tmp_path / "run"
+    run.mkdir()
+    Hysplit().prepare(run, receptor, TransportSettings(n_hours=-1, numpar=1, z_top=z_top), path)
+    subprocess.run([run / "hycs_std"], cwd=run, check=True, capture_output=True)
+    told = re.search(r"nlvl,aa,bb,cc\):\s+(\d+)\s+(\S+)\s+(\S+)\s+(\S+)", (run / "MESSAGE").read_text())
+    assert told is not None
+    n, a, b, c = (float(value) for value in told.groups())
+    k = np.arange(1, n + 1)
+    np.testing.assert_allclose(level_heights([1013 * s for s in sigma], z_top), a * k**2 + b * k + c)
+    heights = read_fields(path, z_top).level
+    assert [level_of(z, heights) for z in heights] == pytest.approx(range(len(heights)))
+
+
+@pytest.mark.parametrize(
+    ("axis", "changes", "message"),
+    [
+        (SigmaAxis(SIGMA), {"T02M": None}, "has no T02M at level 0, 2023-07-15 10:00 UTC"),
+        (SigmaAxis(SIGMA), {"UWND": lambda k: np.nan if k == 7 else 1.0}, "has no UWND at level 7"),
+        (PressureAxis(PRESSURE), {"HGTS": None}, "has no HGTS at level 1"),
+        (PressureAxis(PRESSURE), {"SHGT": 12_000.0}, "has no level above the ground"),
+        (WrfAxis(SIGMA, offset=50.0), {"PRES": None}, "has no PRES at level 1"),
+        (TerrainAxis([0.0, *range(100, 2000, 200)]), {"PRES": None}, "ARL vertical coordinate 3"),
+    ],
+)
+def test_what_cannot_be_placed_is_named(axis: Any, changes: Changes, message: str, tmp_path: Path) -> None:
+    path = write_column(tmp_path / "column.arl", axis, changes)
+    with pytest.raises(MeteorologyError, match=re.escape(message)) as raised:
+        read_fields(path, TOP)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
