@@ -53,7 +53,7 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
     "idsp": (2,),
     "initd": (0,),  # others are puffs
     "k10m": (1,),
-    "kbls": (1,),
+    "kbls": (1, 2),
     "kblt": (5,),
     "kdef": (0,),
     "khmax": (9999,),

@@ -39,6 +39,8 @@ _SURFACE = {
     "u10": "U10M",
     "v10": "V10M",
     "ustar": "USTR",
+    "umof": "UMOF",
+    "vmof": "VMOF",
     "shtf": "SHTF",
     "lhtf": "LHTF",
     "dswf": "DSWF",
@@ -87,8 +89,10 @@ class Fields(NamedTuple):
         Height of the terrain, m; pressure at the ground, hPa.
     t2m, u10, v10 : ndarray
         Temperature at 2 m, K; wind at 10 m along the grid's axes, m s-1.
-    ustar, shtf, lhtf, dswf : ndarray
-        Friction velocity, m s-1; sensible and latent heat flux, downward short-wave radiation, W m-2.
+    ustar, umof, vmof : ndarray
+        Friction velocity, m s-1; stresses of the wind at the ground, N m-2.
+    shtf, lhtf, dswf : ndarray
+        Sensible and latent heat flux, downward short-wave radiation, W m-2.
     pblh, z0 : ndarray
         The model's mixing height, roughness length, m.
     """
@@ -110,6 +114,8 @@ class Fields(NamedTuple):
     u10: NDArray[np.float32]
     v10: NDArray[np.float32]
     ustar: NDArray[np.float32]
+    umof: NDArray[np.float32]
+    vmof: NDArray[np.float32]
     shtf: NDArray[np.float32]
     lhtf: NDArray[np.float32]
     dswf: NDArray[np.float32]

@@ -1,0 +1,277 @@
+"""Turbulent displacement of particles and what they take up from the ground: STILT's random walk.
+
+The vertical velocity is a Markov chain (Thomson 1987, doi:10.1017/S0022112087001940; Lin et al. 2003,
+doi:10.1029/2002JD003161, section 2.2) in air that is made of layers: within one, its standard deviation, timescale and
+density are those of the level at its foot, and at the bound of two a particle is let through or turned back so that
+both sides stay well mixed (Thomson et al. 1997, doi:10.1016/S1352-2310(96)00240-9). Papers leave open what follows,
+found by comparing ensembles of 4,000 to 20,000 particles with hycs_std's in uniform weather:
+
+- A minute is two halves, each of steps of ``tlfrac`` timescales and one of what is left. So says ``samt``, to its
+  last digit.
+- A step ends where a particle meets a bound; the next one, with another random number and the layer's own timescale,
+  begins there. Also this is in ``samt``. The rest of a step is not gone on with, which would make 40 % too many
+  particles of the lowest layer.
+- Density counts at bounds alone. With the drift of Lin et al. (2003, equation 3) within layers particles of a
+  minute are moved 1 m too far down, where density falls by 60 % a kilometre.
+- The mean wind moves particles within the steps, at the height each one ends at. Seen over a minute that is the mean
+  of these heights, :attr:`Dispersed.mean_height`; wind that is linear in height knows no difference.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from stilt_dagster.science.transport.native.levels import GAS_CONSTANT
+from stilt_dagster.science.transport.native.random_numbers import next_normal, next_uniform
+
+#: Seconds after which steps begin anew.
+HALF_MINUTE = 30.0
+
+#: Molar mass of air in hycs_std's ``foot``, kg mol-1. Fitted to 5 digits; it is not the 0.02897 of R STILT.
+MOLAR_MASS_OF_AIR = 0.02884
+
+#: Depth of the layer over the mixed layer's top level, as a share of the distance of the levels.
+THIN_LAYER = 0.05
+
+#: Less than this is no step, s.
+_NOTHING = 1e-4
+
+
+class Dispersed(NamedTuple):
+    """A particle after a half minute.
+
+    Attributes
+    ----------
+    height : float
+        Height above ground, m.
+    velocity : float
+        Vertical turbulent velocity over its standard deviation.
+    layer : int
+        The layer it is in, whose ``sigw`` and ``tlgr`` hycs_std prints.
+    inside : float
+        Seconds below the flux layer's depth: of steps that end there.
+    mean_height : float
+        Mean of the heights steps ended at, by time, m.
+    """
+
+    height: float
+    velocity: float
+    layer: int
+    inside: float
+    mean_height: float
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def fill_bounds(level: NDArray[np.float64], shrink: float, mixed: int, bound: NDArray[np.float64]) -> None:
+    """Fill in where the layers of a column begin, m above ground, shape ``(nz,)``.
+
+    Layer ``k`` begins at level ``k``, the lowest at the ground. But the one that begins at the top of the mixed layer
+    is thin: a twentieth of the way to the next level, where the next layer begins (found).
+
+    Parameters
+    ----------
+    level : ndarray, shape (nz,)
+        Heights of the levels over flat land, m.
+    shrink : float
+        What levels are lowered by over terrain, :func:`~stilt_dagster.science.transport.native.levels.squeeze`.
+    mixed : int
+        The mixed layer's top level, :func:`~stilt_dagster.science.transport.native.turbulence.mixing_level`.
+    """
+    for k in range(level.size):
+        bound[k] = level[k] * shrink
+    bound[0] = 0.0
+    if mixed + 1 < level.size:
+        bound[mixed + 1] = (level[mixed] + THIN_LAYER * (level[mixed + 1] - level[mixed])) * shrink
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def layer_at(height: float, bound: NDArray[np.float64]) -> int:
+    """Return the layer of a height above ground, m; at a bound the lower one (found)."""
+    k = 0
+    while k < bound.size - 1 and height > bound[k + 1]:
+        k += 1
+    return k
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def disperse(
+    height: float,
+    velocity: float,
+    seconds: float,
+    tlfrac: float,
+    depth: float,
+    bound: NDArray[np.float64],
+    sigma_w: NDArray[np.float64],
+    timescale: NDArray[np.float64],
+    density: NDArray[np.float64],
+    words: NDArray[np.uint64],
+    normals: NDArray[np.float64],
+) -> Dispersed:
+    """Move a particle up and down by turbulence.
+
+    A step of ``dt`` draws ``w' = R w' + sqrt(1 - R^2) sigma_w N(0, 1)`` with ``R = exp(-dt / T_L)`` (Lin et al. 2003,
+    equations 1 and 2) and moves by ``w' dt``. A bound lets it through to the layer beyond with a probability of
+    ``(sigma_w density)`` there over that here, at most 1, and ``w' / sigma_w`` is kept; else, as at the ground, ``w'``
+    is turned about.
+
+    Parameters
+    ----------
+    height : float
+        Height above ground, m.
+    velocity : float
+        Vertical turbulent velocity over its standard deviation; of a release drawn from N(0, 1).
+    seconds : float
+        How long, :data:`HALF_MINUTE`.
+    tlfrac : float
+        Longest step, as a share of the timescale.
+    depth : float
+        Of the layer surface fluxes are mixed into, above ground, m, see :func:`flux_depth`.
+    bound : ndarray, shape (nz,)
+        Where layers begin, m above ground, :func:`fill_bounds`; the last has no end.
+    sigma_w, timescale, density : ndarray, shape (nz,)
+        Of the layers, each that of its level: standard deviation of the vertical velocity, m s-1, and its Lagrangian
+        timescale, s, both above 0; density, kg m-3.
+    words, normals : ndarray
+        The particle's :class:`~stilt_dagster.science.transport.native.random_numbers.RandomState`.
+    """
+    last = bound.size - 1
+    k = layer_at(height, bound)
+    full = np.exp(-tlfrac)
+    full_noise = np.sqrt(1.0 - full * full)
+    left, inside, moment = seconds, 0.0, 0.0
+    while left > _NOTHING:
+        dt = tlfrac * timescale[k]
+        kept, noise = full, full_noise
+        if dt > left:
+            dt = left
+            kept = np.exp(-dt / timescale[k])
+            noise = np.sqrt(1.0 - kept * kept)
+        velocity = kept * velocity + noise * next_normal(words, normals)
+        w = velocity * sigma_w[k]
+        end = height + w * dt
+        foot, top = bound[k], bound[k + 1] if k < last else np.inf
+        if end > top or end < foot:
+            beyond = k + 1 if end > top else k - 1
+            edge = top if end > top else foot
+            dt = (edge - height) / w
+            height = edge
+            through = sigma_w[beyond] * density[beyond] / (sigma_w[k] * density[k]) if beyond >= 0 else 0.0
+            if through >= 1.0 or (through > 0.0 and next_uniform(words) < through):
+                k = beyond
+            else:
+                velocity = -velocity
+        else:
+            height = end
+        left -= dt
+        moment += height * dt
+        if height < depth:
+            inside += dt
+    return Dispersed(height, velocity, k, inside, moment / seconds)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, sigma_w: NDArray[np.float64]) -> float:
+    """Return the standard deviation of both horizontal velocities, m s-1.
+
+    Their variances together are that of the vertical velocity, which here, unlike there, is linear between levels and
+    constant below the lowest: found from the first minute of 20,000 particles in 50 layers.
+
+    Parameters
+    ----------
+    height : float
+        Height above ground, m.
+    level, shrink
+        As :func:`fill_bounds` takes them.
+    sigma_w : ndarray, shape (nz,)
+        Standard deviation of the vertical velocity on levels, m s-1.
+    """
+    over = height / shrink
+    if over <= level[0]:
+        sigma = sigma_w[0]
+    else:
+        k = 1
+        while k < level.size - 1 and level[k] < over:
+            k += 1
+        share = min((over - level[k - 1]) / (level[k] - level[k - 1]), 1.0)
+        sigma = sigma_w[k - 1] + share * (sigma_w[k] - sigma_w[k - 1])
+    return float(sigma * np.sqrt(0.5))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float, normal: float) -> float:
+    """Return a horizontal turbulent velocity, m s-1, after a time.
+
+    Unlike the vertical one it is not scaled by its standard deviation where that changes: it forgets slowly.
+
+    Parameters
+    ----------
+    velocity : float
+        The one before, m s-1; of a release ``sigma`` times a draw from N(0, 1).
+    sigma : float
+        :func:`horizontal_sigma`, m s-1.
+    seconds, hscale : float
+        The time, and the Lagrangian timescale, s.
+    normal : float
+        A draw from N(0, 1).
+    """
+    kept = np.exp(-seconds / hscale)
+    return float(kept * velocity + np.sqrt(1.0 - kept * kept) * sigma * normal)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def flux_depth(veght: float, mixing_height: float) -> float:
+    """Return the depth surface fluxes are mixed into, m: a share of the mixing height, over 1 it is in m itself."""
+    return veght * mixing_height if veght <= 1.0 else veght
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def footprint(
+    seconds: float, depth: float, level: NDArray[np.float64], shrink: float, density: NDArray[np.float64]
+) -> float:
+    """Return ``foot``, ppm (umol m-2 s-1)-1: what a particle takes up of a unit flux (Lin et al. 2003, equation 7).
+
+    The mass of air below *depth* is made of the slabs between levels, each with the density of its upper level, and of
+    what remains with that of the level below: the same for all particles of a column, whatever their own height. A
+    minute's is the sum of its halves': the first counts dry air, the second :func:`second_half_density`.
+
+    Parameters
+    ----------
+    seconds : float
+        How long it was below *depth*, s.
+    depth : float
+        :func:`flux_depth`.
+    level, shrink
+        As :func:`fill_bounds` takes them.
+    density : ndarray, shape (nz,)
+        On levels, bilinear between grid points, kg m-3.
+    """
+    k = 0
+    floor = min(level[0] * shrink, depth)
+    mass = density[0] * floor
+    while k < level.size - 1 and level[k + 1] * shrink <= depth:
+        k += 1
+        mass += density[k] * (level[k] * shrink - floor)
+        floor = level[k] * shrink
+    mass += density[k] * (depth - floor)
+    return float(MOLAR_MASS_OF_AIR * seconds / mass)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def second_half_density(dry_density: float, temperature: float, pressure: float) -> float:
+    """Return the density, kg m-3, that ``foot`` counts in the second half of a minute: less than dry air's.
+
+    It is as if vapour were taken out twice. Fitted to the mean of both halves over flat land at 301 K and relative
+    humidities from 0 to 87 %, to 1e-4: 1.7 % less where 3 % of the pressure is vapour's.
+
+    Parameters
+    ----------
+    dry_density, temperature, pressure : float
+        kg m-3, K, hPa.
+    """
+    vapour = max(1.0 - dry_density * GAS_CONSTANT * temperature / (100.0 * pressure), 0.0)
+    less = (0.337 - 1.93 * vapour) * vapour
+    return float(dry_density * (1.0 - less) / (1.0 + less))
