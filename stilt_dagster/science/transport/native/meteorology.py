@@ -116,9 +116,9 @@ def _prepare(
     projection = map_projection(fields.projection, fields.zsfc.shape[2])
     return Meteorology(
         projection=projection,
-        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, top),
+        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top),
         level=fields.level,
-        top=top,
+        top=fields.top,
         dens=fields.dens,
         sigma_w=sigma_w,
         timescale=timescale,
