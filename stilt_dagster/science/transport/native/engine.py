@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from stilt_dagster.science.scenes.engines.native import NATIVE_VERSION
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.meteorology import Meteorology, prepare
-from stilt_dagster.science.transport.native.particle_loop import COLUMNS, follow, on_grid_at
+from stilt_dagster.science.transport.native.particle_loop import COLUMNS, Release, follow, on_grid_at
 from stilt_dagster.science.transport.native.random_numbers import random_state
 from stilt_dagster.science.transport.native.release import start_positions
 from stilt_dagster.science.transport.near_field import correct_near_field
@@ -69,13 +68,17 @@ class NativeEngine:
         path = _one_file(meteorology)
         release = receptor.time.timestamp() // 60
         met = prepare(path, settings, release)
-        _require_coverage(met, receptor, settings, release)
+        _require_coverage(met, receptor, release)
         seed = settings.for_receptor(receptor, None).seed
         random = random_state(0 if seed is None else seed)
         lon, lat, height = start_positions(receptor, settings, random)
-        rows, kept = follow(
-            met, lon, lat, height, release, 60 * -settings.n_hours, settings.kmsl, settings.veght, settings.tlfrac, *random
+        minutes = 60 * abs(settings.n_hours)
+        released = Release(
+            lon, lat, height, bool(settings.kmsl), release, minutes, settings.veght, settings.tlfrac, settings.hscale
         )
+        rows, kept = follow(met, released, *random)
+        if np.any(kept == release - met.wind.times[0]) and release - minutes < met.wind.times[0]:
+            raise SimulationFailed(Reason.MET_COVERAGE, "the meteorology ends before the run does")
         particles = _particles(rows, kept, settings)
         if settings.hnf_plume:
             particles = correct_near_field(particles, receptor.heights, settings.numpar, settings.veght)
@@ -90,14 +93,14 @@ def _one_file(meteorology: MeteorologyFiles) -> Path:
     return meteorology[0]
 
 
-def _require_coverage(met: Meteorology, receptor: Receptor, settings: TransportSettings, release: float) -> None:
+def _require_coverage(met: Meteorology, receptor: Receptor, release: float) -> None:
     """Raise what hycs_std says of a receptor outside the meteorology, in space or time."""
     times = met.wind.times
-    if not times[0] <= release <= times[-1] or release + 60 * settings.n_hours < times[0]:
-        raise SimulationFailed(Reason.MET_COVERAGE, "the meteorology does not cover the hours of the run")
+    if not times[0] < release <= times[-1]:
+        raise SimulationFailed(Reason.MET_COVERAGE, "the meteorology does not cover the time of the receptor")
     if not any(on_grid_at(met, lon, lat) for lon, lat in zip(receptor.longitudes, receptor.latitudes, strict=True)):
         raise SimulationFailed(Reason.MET_COVERAGE, "the receptor lies outside the meteorology")
-    
+
 
 #: Digits of each column, as hycs_std prints it.
 DECIMALS = {

@@ -1,9 +1,7 @@
-"""Meteorology in memory: an ARL file decoded once, on the levels particles move on, for all threads of a process."""
+"""Meteorology in memory: an ARL file decoded, on the levels particles move on."""
 
 from __future__ import annotations
 
-import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,16 +123,13 @@ class Fields(NamedTuple):
     z0: NDArray[np.float32]
 
 
-_lock = threading.Lock()
-
-
 def read_fields(path: Path, z_top: float) -> Fields:
-    """Return the meteorology of an ARL file, decoded the first time that a process asks for it.
+    """Decode an ARL file.
 
     Parameters
     ----------
     path : Path
-        The file, of one grid and of all the hours a run needs.
+        The file, of one grid and of all the hours a run needs; of analyses or of a forecast.
     z_top : float
         The model's top, m.
 
@@ -143,17 +138,6 @@ def read_fields(path: Path, z_top: float) -> Fields:
     MeteorologyError
         Naming the file and what it lacks, or what is damaged.
     """
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
-    with _lock:  # threads that start together decode once
-        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, z_top)
-
-
-@lru_cache(maxsize=1)
-def _decode(path: Path, _modified: int, _size: int, z_top: float) -> Fields:
-    """Decode a file; its time and size are in the cache's key, so that a file made anew is read anew."""
     header = arl.read_header(path)
     if header.axis.flag not in (_SIGMA, _PRESSURE, _HYBRID, _WRF):
         raise MeteorologyError(
@@ -214,13 +198,15 @@ def _read_step(header: arl.Header, step: arl.Step) -> dict[tuple[int, str], NDAr
     window = (0, header.grid.nx, 0, header.grid.ny)
     found: dict[tuple[int, str], NDArray[np.float32]] = {}
     for _, record, field in read_records(header, wanted):
+        is_rest = record.variable.startswith("DIF")
+        if not is_rest:
+            group = record.level, record.variable
         if field.is_missing:
             continue
-        if record.variable.startswith("DIF"):
-            found[group] += values(field, window)
-        else:
-            group = record.level, record.variable
+        if not is_rest:
             found[group] = values(field, window)
+        elif group in found:
+            found[group] += values(field, window)
     needed = [(0, v) for v in ("PRSS", "SHGT", "T02M", "U10M", "V10M")]
     needed += [(k, v) for k in range(1, len(header.levels)) for v in ("TEMP", "UWND", "VWND")]
     if (extra := {_PRESSURE: "HGTS", _WRF: "PRES"}.get(header.axis.flag)) is not None:
@@ -324,7 +310,7 @@ def _grid_on_levels(
         Filled in, as by :func:`put_on_levels`.
     """
     n, ny, nx = columns.shape[1:]
-    column, height, humidity = np.empty((7, n)), np.empty(n), np.empty(n)
+    column, height = np.empty((8, n)), np.empty(n)
     for j in range(ny):
         for i in range(nx):
             above = level * squeeze(zsfc[j, i], top)
@@ -336,20 +322,18 @@ def _grid_on_levels(
                     if k > 0 and z < above[0]:
                         continue
                     height[count if k else 0] = z
-                column[:, count if k else 0] = columns[:, k, j, i]
+                column[:7, count if k else 0] = columns[:, k, j, i]
                 count += k > 0
             if count < 2:
                 return False
-            rh = column[4]
-            if not relative:
-                humidity[:count] = rh[:count]
-                for k in range(count):
-                    # At the ground with the temperature of the first level.
-                    rh[k] = relative_humidity(column[5, k], column[3, max(k, 1)], humidity[k])
-            else:
-                for k in range(count):
-                    humidity[k] = specific_humidity(column[5, k], column[3, max(k, 1)], rh[k])
+            rh, pressure, humidity = column[4], column[5], column[7]
+            for k in range(count):
+                if relative:
+                    humidity[k] = specific_humidity(pressure[k], column[3, k], rh[k])
+                else:  # at the ground with the temperature of the first level
+                    humidity[k] = rh[k]
+                    rh[k] = relative_humidity(pressure[k], column[3, max(k, 1)], humidity[k])
             if not hgts.size:
-                hydrostatic_heights(column[5], column[3], humidity, height)
+                hydrostatic_heights(pressure, column[3], humidity, height)
             put_on_levels(above, height[:count], column[:, :count], out[:, j, i])
     return True

@@ -167,10 +167,11 @@ def put_on_levels(
 ) -> None:
     """Put a column on the levels particles move on.
 
-    Winds, temperature, relative humidity and omega are linear in height, pressure is in its logarithm. Density is that
-    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T_v / p g``. Above the column's last level all
-    stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
-    which halves from level to level. Fitted to what hycs_std prints.
+    Winds, temperature, humidity and omega are linear in height, pressure is in its logarithm. Density is that
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R Tv / p g``. Above the column's last level
+    winds and temperature stay what they are on the level below, relative humidity what it is at that last level;
+    pressure falls hydrostatically, without humidity from the second such level on; the vertical velocity halves from
+    level to level. Fitted to what hycs_std prints.
 
     Parameters
     ----------
@@ -178,15 +179,15 @@ def put_on_levels(
         Heights of the levels above this ground, m.
     height : ndarray, shape (n,)
         Heights of the column, the ground first, m above it, ascending.
-    column : ndarray, shape (7, n)
+    column : ndarray, shape (8, n)
         u, v (m s-1), omega (hPa s-1), temperature (K), relative humidity (a fraction, not cut off at 1), pressure
-        (hPa), turbulent kinetic energy (m2 s-2).
+        (hPa), turbulent kinetic energy (m2 s-2), specific humidity (kg kg-1).
     out : ndarray, shape (6 or 7, nz)
         Filled in: u, v, w (m s-1, upward), temperature (K), density (kg m-3), pressure (hPa), and turbulent kinetic
         energy (m2 s-2) if there is room for it.
     """
     i, last = 1, height.size - 1
-    u, v, w, t, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    u, v, w, t, virtual, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(level.size):
         z = level[k]
         while i < last and height[i] < z:
@@ -197,11 +198,12 @@ def put_on_levels(
             t, tke = _between(column[3], i, share), _between(column[6], i, share)
             humid = min(1.0, _between(column[4], i, share))
             p = column[5, i - 1] * (column[5, i] / column[5, i - 1]) ** share
-            virtual = t * (1.0 + _VIRTUAL * specific_humidity(p, t, humid))
+            virtual = t * (1.0 + _VIRTUAL * _between(column[7], i, share))
             w = -_between(column[2], i, share) * GAS_CONSTANT * virtual / (p * GRAVITY)
         else:
-            p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
+            p -= p / (GAS_CONSTANT * virtual) * GRAVITY * (z - level[k - 1])
             w *= 0.5
+            humid, virtual = min(1.0, column[4, last]), t
         out[0, k], out[1, k], out[2, k], out[3, k], out[5, k] = u, v, w, t, p
         if out.shape[0] > 6:
             out[6, k] = tke

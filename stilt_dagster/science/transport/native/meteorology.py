@@ -33,7 +33,7 @@ class Meteorology(NamedTuple):
     level : ndarray of float64, shape (nz,)
         Heights of the levels over flat land, m.
     top : float
-        The model's top, m.
+        Where levels are level, m above sea level (:class:`Fields`).
     dens : ndarray of float32, shape (nt, ny, nx, nz)
         Density of dry air, kg m-3.
     sigma_w, timescale : ndarray of float32, shape (nt, ny, nx, nz)

@@ -2,22 +2,78 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.advection import advect, on_grid, start_height, surface_at, time_step
-from stilt_dagster.science.transport.native.levels import squeeze
+from stilt_dagster.science.transport.native.advection import advect, cell, on_grid, start_height, surface_at, time_step
+from stilt_dagster.science.transport.native.dispersion import (
+    HALF_MINUTE,
+    disperse,
+    fill_bounds,
+    flux_depth,
+    footprint,
+    horizontal_sigma,
+    next_horizontal,
+)
+from stilt_dagster.science.transport.native.levels import level_of, squeeze
 from stilt_dagster.science.transport.native.meteorology import Meteorology
-from stilt_dagster.science.transport.native.projection import to_grid, to_lonlat
+from stilt_dagster.science.transport.native.projection import cells_per_metre, to_grid, to_lonlat
 from stilt_dagster.science.transport.native.random_numbers import begin_particle, next_normal, next_uniform
-from stilt_dagster.science.transport.native.turbulence import particle_turbulence
+from stilt_dagster.science.transport.native.turbulence import _at_height, mixing_level
 
-#: What is filled in of each particle and minute.
+#: What is filled in of each particle and minute: by the names of a particle table.
 COLUMNS = ("lon", "lat", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc")
 
-_MOLAR_MASS_OF_AIR = 0.02897  # kg mol-1
-_HALF_STEP = 30.0  # s
+#: A minute back in time.
+_STEP = -1.0
+
+
+class Release(NamedTuple):
+    """Particles of a receptor, and how they are followed.
+
+    Attributes
+    ----------
+    lon, lat, height : ndarray of float64, shape (n,)
+        Where they start, degrees and m.
+    above_sea : bool
+        Whether heights are above sea level, and not above ground.
+    time : float
+        When, minutes since 1970.
+    n_minutes : int
+        How long.
+    veght, tlfrac, hscale : float
+        STILT's parameters.
+    """
+
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    height: NDArray[np.float64]
+    above_sea: bool
+    time: float
+    n_minutes: int
+    veght: float
+    tlfrac: float
+    hscale: float
+
+
+class Column(NamedTuple):
+    """The layers of a place at a time; arrays are of one particle after the other.
+
+    Attributes
+    ----------
+    bound : ndarray, shape (nz,)
+        Where layers begin, m above ground.
+    sigma_w, timescale, density : ndarray, shape (nz,)
+        Of the layers, m s-1, s, kg m-3.
+    """
+
+    bound: NDArray[np.float64]
+    sigma_w: NDArray[np.float64]
+    timescale: NDArray[np.float64]
+    density: NDArray[np.float64]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -29,103 +85,155 @@ def on_grid_at(met: Meteorology, lon: float, lat: float) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def column_at(met, t, x, y, height, sigma, timescale):
+def mixing_height_at(met: Meteorology, t: float, x: float, y: float) -> float:
+    """Return the mixing height of the nearest grid point, linear in time, m."""
     s, share = time_step(met.wind.times, t)
-    j, i = int(y + 0.5), int(x + 0.5)
+    j, i = int(y + 0.5), int(x + 0.5) % met.height.shape[2]
+    return met.height[s, j, i] + share * (met.height[s + 1, j, i] - met.height[s, j, i])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def fill_column(met: Meteorology, t: float, x: float, y: float, shrink: float, column: Column) -> None:
+    """Fill in the layers of the nearest grid point, between two hours.
+
+    Both hours are asked at the same share of their mixing heights, see
+    :func:`~stilt_dagster.science.transport.native.turbulence.particle_turbulence`.
+    """
+    s, share = time_step(met.wind.times, t)
+    j, i = int(y + 0.5), int(x + 0.5) % met.height.shape[2]
     h0, h1 = met.height[s, j, i], met.height[s + 1, j, i]
-    shrink = squeeze(surface_at(met.wind, met.terrain, t, x, y), met.top)
+    h = h0 + share * (h1 - h0)
+    sigma0, sigma1 = met.sigma_w[s, j, i], met.sigma_w[s + 1, j, i]
+    timescale0, timescale1 = met.timescale[s, j, i], met.timescale[s + 1, j, i]
+    dens0, dens1 = met.dens[s, j, i], met.dens[s + 1, j, i]
+    fill_bounds(met.level, shrink, mixing_level(h / shrink, met.level, met.top), column.bound)
     for k in range(met.level.size):
-        sigma[k], timescale[k] = particle_turbulence(
-            met.level[k] + 0.5, met.level, met.top, shrink, share, h0, h1,
-            met.sigma_w[s, j, i], met.sigma_w[s + 1, j, i], met.timescale[s, j, i], met.timescale[s + 1, j, i],
-        )
-    return h0 + share * (h1 - h0), shrink
+        s0, t0 = _at_height(met.level[k] * h0 / h, met.level, shrink, sigma0, timescale0)
+        s1, t1 = _at_height(met.level[k] * h1 / h, met.level, shrink, sigma1, timescale1)
+        column.sigma_w[k] = s0 + share * (s1 - s0)
+        column.timescale[k] = t0 + share * (t1 - t0)
+        column.density[k] = dens0[k] + share * (dens1[k] - dens0[k])
 
 
-@numba.njit(cache=True, nogil=True)
-def disperse(z, u, seconds, tlfrac, level, shrink, sigma, timescale, h, words, normals):
-    nz = level.size
-    k = 0
-    while k < nz - 2 and z >= level[k + 1] * shrink:
-        k += 1
-    left, inside = seconds, 0.0
-    while left > 1e-4:
-        dt = min(timescale[k] * tlfrac, left)
-        r = np.exp(-dt / timescale[k])
-        u = r * u + np.sqrt(1.0 - r * r) * next_normal(words, normals)
-        w = u * sigma[k]
-        zn = z + w * dt
-        top, bottom = level[k + 1] * shrink, (level[k] * shrink if k else 0.0)
-        if zn >= top and k < nz - 2:
-            dt = (top - z) / w
-            z = top
-            a = sigma[k + 1] / sigma[k]
-            if a >= 1.0 or next_uniform(words) < a:
-                k += 1
-            else:
-                u = -u
-        elif zn < bottom:
-            dt = (bottom - z) / w
-            z = bottom
-            if k == 0:
-                u = -u
-            else:
-                a = sigma[k - 1] / sigma[k]
-                if a >= 1.0 or next_uniform(words) < a:
-                    k -= 1
-                else:
-                    u = -u
-        else:
-            z = zn
-        left -= dt
-        if z < h:
-            inside += dt
-    return z, u, inside, k
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def level_value(met: Meteorology, field: NDArray[np.float32], t: float, x: float, y: float, k: int) -> float:
+    """Return a field on a level, linear in x, y and time."""
+    s, share = time_step(met.wind.times, t)
+    i, east, fx, j, fy = cell(met.wind, x, y)
+    value = 0.0
+    for later in range(2):
+        south = field[s + later, j, i, k] + fx * (field[s + later, j, east, k] - field[s + later, j, i, k])
+        north = field[s + later, j + 1, i, k] + fx * (field[s + later, j + 1, east, k] - field[s + later, j + 1, i, k])
+        value += (share if later else 1.0 - share) * (south + fy * (north - south))
+    return value
 
 
-@numba.njit(cache=True, nogil=True)
-def follow(met, lon, lat, height, release, n_minutes, kmsl, veght, tlfrac, words, normals):
-    n = lon.size
-    rows = np.empty((10, n, n_minutes))
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def value_at(
+    met: Meteorology, field: NDArray[np.float32], t: float, x: float, y: float, height: float, shrink: float
+) -> float:
+    """Return a field at a height above ground, m: linear between levels, that of the lowest one below it."""
+    level = met.level
+    over = max(height / shrink, level[0])
+    k = min(int(level_of(over, level)), level.size - 2)
+    below = level_value(met, field, t, x, y, k)
+    share = min((over - level[k]) / (level[k + 1] - level[k]), 1.0)
+    return below + share * (level_value(met, field, t, x, y, k + 1) - below)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def unit_footprint(
+    met: Meteorology, t: float, x: float, y: float, shrink: float, depth: float, density: NDArray[np.float64]
+) -> float:
+    """Return ``foot`` of a whole minute below *depth*; *density*, shape ``(nz,)``, is filled in as far as needed."""
+    for k in range(met.flux_dens.shape[3]):
+        density[k] = level_value(met, met.flux_dens, t, x, y, k)
+        if met.level[k] * shrink > depth:
+            break
+    foot: float = footprint(60.0, depth, met.level, shrink, density)
+    return foot
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def follow(
+    met: Meteorology, release: Release, words: NDArray[np.uint64], normals: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Follow particles back in time.
+
+    Parameters
+    ----------
+    met : Meteorology
+        The meteorology.
+    release : Release
+        The particles.
+    words, normals : ndarray
+        The receptor's :class:`~stilt_dagster.science.transport.native.random_numbers.RandomState`.
+
+    Returns
+    -------
+    rows : ndarray of float64, shape (len(COLUMNS), n, n_minutes)
+        Filled in of each particle as long as it was followed.
+    kept : ndarray of int64, shape (n,)
+        How many minutes that was: fewer than asked for where it left the grid, or the meteorology ends.
+    """
+    n, nz = release.lon.size, met.level.size
+    rows = np.empty((len(COLUMNS), n, release.n_minutes))
     kept = np.zeros(n, np.int64)
-    nz = met.level.size
-    sigma, timescale = np.empty(nz), np.empty(nz)
+    column = Column(np.empty(nz), np.empty(nz), np.empty(nz), np.empty(nz))
+    bound, sigma_w, timescale, density = column
+    flux_density, tlfrac = np.empty(nz), release.tlfrac
+    n_minutes = min(release.n_minutes, int(release.time - met.wind.times[0]))
     for p in range(n):
         begin_particle(words, p)
-        next_uniform(words)
-        x, y = to_grid(met.projection, lon[p], lat[p])
-        ground = surface_at(met.wind, met.terrain, release, x, y)
-        above = height[p] - ground if kmsl else height[p]
-        z = start_height(met.wind, met.terrain, met.top, release, x, y, above, -1.0)
-        u = next_normal(words, normals)
-        uh = next_normal(words, normals)
-        vh = next_normal(words, normals)
-        for m in range(n_minutes):
-            t = release - m
-            h, shrink = column_at(met, t, x, y, z, sigma, timescale)
-            x, y, z, moved = advect(met.wind, t, x, y, z, -1.0)
+        next_uniform(words)  # the place in a column's slab
+        t = release.time
+        x, y = to_grid(met.projection, release.lon[p], release.lat[p])
+        height = release.height[p]
+        if release.above_sea:
+            height = max(height - surface_at(met.wind, met.terrain, t, x, y), 0.0)
+        z = start_height(met.wind, met.terrain, met.top, t, x, y, height, _STEP)
+        w, u, v = next_normal(words, normals), 0.0, 0.0
+        for minute in range(n_minutes):
+            h = mixing_height_at(met, t, x, y)
+            x1, y1, z1, moved = advect(met.wind, t, x, y, z, _STEP)
             if not moved:
                 break
-            t -= 1.0
-            layer = veght * h if veght <= 1 else veght
-            za = z * shrink
-            za, u, inside, k = disperse(za, u, 30.0, tlfrac, met.level, shrink, sigma, timescale, layer, words, normals)
-            h, shrink = column_at(met, t, x, y, z, sigma, timescale)
-            layer = veght * h if veght <= 1 else veght
-            za, u, inside2, k = disperse(za, u, 30.0, tlfrac, met.level, shrink, sigma, timescale, layer, words, normals)
-            samt = (inside + inside2) / 60.0
-            z = za / shrink
-            s, share = time_step(met.wind.times, t)
-            j, i = int(y + 0.5), int(x + 0.5)
-            dens = met.dens[s, j, i, k] * (1 - share) + share * met.dens[s + 1, j, i, k]
-            rows[0, p, m], rows[1, p, m] = to_lonlat(met.projection, x, y)
-            rows[2, p, m] = za
-            rows[3, p, m] = _MOLAR_MASS_OF_AIR / (layer * dens) * samt * 60.0
-            rows[4, p, m] = h
-            rows[5, p, m] = dens
-            rows[6, p, m] = samt
-            rows[7, p, m] = sigma[k]
-            rows[8, p, m] = timescale[k]
-            rows[9, p, m] = surface_at(met.wind, met.terrain, t, x, y)
-            kept[p] = m + 1
+            t += _STEP
+            h = 0.5 * (h + mixing_height_at(met, t, x1, y1))
+            depth = flux_depth(release.veght, h)
+            terrain = surface_at(met.wind, met.terrain, t, x1, y1)
+            shrink = squeeze(terrain, met.top)
+            fill_column(met, t, x1, y1, shrink, column)
+            first = disperse(
+                z1 * shrink, w, HALF_MINUTE, tlfrac, depth, bound, sigma_w, timescale, density, words, normals
+            )
+            second = disperse(
+                first.height, first.velocity, HALF_MINUTE, tlfrac, depth, bound, sigma_w, timescale, density,
+                words, normals,
+            )  # fmt: skip
+            height, w, layer = second.height, second.velocity, second.layer
+            # The mean wind moves a particle within the steps of its turbulence, at the heights it has there.
+            mean_height = 0.5 * (first.mean_height + second.mean_height) / shrink
+            x, y, _, _ = advect(met.wind, t - _STEP, x, y, mean_height, _STEP)
+            sigma = horizontal_sigma(height, met.level, shrink, sigma_w)
+            if minute:
+                u = next_horizontal(u, sigma, 60.0, release.hscale, next_normal(words, normals))
+                v = next_horizontal(v, sigma, 60.0, release.hscale, next_normal(words, normals))
+            else:
+                u, v = sigma * next_normal(words, normals), sigma * next_normal(words, normals)
+            along_x, along_y = cells_per_metre(met.projection, x, y)
+            x += 60.0 * along_x * u
+            y += 60.0 * along_y * v
+            z = height / shrink
+            samt = (first.inside + second.inside) / 60.0
+            rows[0, p, minute], rows[1, p, minute] = to_lonlat(met.projection, x, y)
+            rows[2, p, minute] = height
+            rows[3, p, minute] = samt * unit_footprint(met, t, x, y, shrink, depth, flux_density) if samt else 0.0
+            rows[4, p, minute] = h
+            rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink)
+            rows[6, p, minute] = samt
+            rows[7, p, minute] = sigma_w[layer]
+            rows[8, p, minute] = timescale[layer]
+            rows[9, p, minute] = terrain
+            kept[p] = minute + 1
     return rows, kept

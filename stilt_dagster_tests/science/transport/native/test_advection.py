@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import arlmet
-import numba
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from stilt_dagster.science.meteorology import arl
-from stilt_dagster.science.scenes.receptors import Receptor
-from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native import advection
-from stilt_dagster.science.transport.native.advection import MeanWind
-from stilt_dagster.science.transport.native.fields import read_fields
-from stilt_dagster.science.transport.native.projection import MapProjection, map_projection, to_grid, to_lonlat
+from stilt_dagster.science.transport.native.projection import map_projection, to_grid, to_lonlat
+from stilt_dagster_tests.science.transport.native.mean_tracks import follow_both, somewhere
 from stilt_dagster_tests.science.transport.native.weather import BOX, Weather
-
-Floats = NDArray[np.float64]
 
 #: Half of the last digit that hycs_std prints of a place, degrees, and what single precision leaves of it.
 PRINTED = 0.7e-4
@@ -38,61 +31,6 @@ PROJECTIONS = {
     "southern lambert": ([90, 0, -30, 150, 20, 0, -35, 1, 1, -40, 140], (147.0, -36.0)),
     "southern stereographic": ([90, 0, -60, 150, 20, 0, -90, 1, 1, -75, 140], (157.0, -72.0)),
 }
-
-
-@numba.njit
-def follow(
-    wind: MeanWind,
-    projection: MapProjection,
-    terrain: NDArray[np.float32],
-    top: float,
-    minute: float,
-    lon: float,
-    lat: float,
-    height: float,
-    steps: int,
-) -> Floats:
-    """Return longitude, latitude and height above ground after each minute back in time, shape ``(<= steps, 3)``."""
-    track = np.empty((steps, 3))
-    x, y = to_grid(projection, lon, lat)
-    z = advection.start_height(wind, terrain, top, minute, x, y, height, -1.0)
-    for i in range(steps):
-        x, y, z, moved = advection.advect(wind, minute, x, y, z, -1.0)
-        if not moved:
-            return track[:i]
-        minute -= 1.0
-        track[i, 0], track[i, 1] = to_lonlat(projection, x, y)
-        track[i, 2] = advection.height_above_ground(z, advection.surface_at(wind, terrain, minute, x, y), top)
-    return track
-
-
-def both(
-    meteorology: Path, time: dt.datetime, places: list[Floats], hours: int
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Return the native track of each place (longitude, latitude, height) and that of hycs_std."""
-    lons, lats, heights = (tuple(np.round(values, 4).tolist()) for values in places)
-    settings = TransportSettings(n_hours=-hours, numpar=len(lons), nturb=1, hnf_plume=False, seed=1)
-    columns = Hysplit().run(Receptor(time, lons, lats, heights), settings, meteorology).columns
-    fields = read_fields(meteorology, settings.z_top)
-    projection = map_projection(fields.projection, fields.u.shape[2])
-    wind = advection.mean_wind(
-        fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top
-    )
-    found = []
-    for number, place in enumerate(zip(lons, lats, heights, strict=True), start=1):
-        own = columns["particle"] == number
-        printed = np.stack([columns[name][own] for name in ("lon", "lat", "zagl")], axis=1)
-        minute = time.timestamp() / 60
-        found.append((follow(wind, projection, fields.zsfc, fields.top, minute, *place, hours * 60), printed))
-    return found
-
-
-def somewhere(box: arl.Box, n: int, highest: float = 4000.0) -> list[Floats]:
-    """Return longitudes, latitudes and heights, the latter evenly in their logarithm from 10 m."""
-    rng = np.random.default_rng(1)
-    west, south, east, north = box
-    heights = np.exp(rng.uniform(np.log(10.0), np.log(highest), n))
-    return [rng.uniform(west, east, n), rng.uniform(south, north, n), heights]
 
 
 def hold(tracks: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
@@ -116,13 +54,26 @@ def test_in_mountains_of_generated_weather(tmp_path: Path, vertical: Any) -> Non
     meteorology = Weather(vertical, relief=1500.0).write(tmp_path / "weather")
     west, south, east, north = BOX
     box = (west + 0.7, south + 0.7, east - 0.7, north - 0.7)
-    hold(both(meteorology, dt.datetime(2023, 7, 15, 12, 10, tzinfo=dt.UTC), somewhere(box, 60), 1))
+    hold(follow_both(Hysplit(), meteorology, dt.datetime(2023, 7, 15, 12, 10, tzinfo=dt.UTC), somewhere(box, 60), 1))
 
 
 @pytest.mark.parametrize(("name", "hour"), [("20190530_00-05_hrrr", 2), ("20190530_06-11_hrrr", 10)])
 def test_in_real_mountains(hrrr: Path, name: str, hour: int) -> None:
     box = (-112.6, 40.4, -111.4, 41.1)
-    hold(both(hrrr / name, dt.datetime(2019, 5, 30, hour, 40, tzinfo=dt.UTC), somewhere(box, 60), 1))
+    hold(follow_both(Hysplit(), hrrr / name, dt.datetime(2019, 5, 30, hour, 40, tzinfo=dt.UTC), somewhere(box, 60), 1))
+
+
+def test_heights_above_sea_level(hrrr: Path) -> None:
+    """Those under the ground start at it."""
+    lon, lat, _ = somewhere((-112.6, 40.4, -111.4, 41.1), 60)
+    time = dt.datetime(2019, 5, 30, 3, 20, tzinfo=dt.UTC)
+    tracks = follow_both(
+        Hysplit(), hrrr / "20190530_00-05_hrrr", time, [lon, lat, np.linspace(1000.0, 5000.0, 60)], 1, kmsl=1
+    )
+    first = np.array([np.abs(native[0] - printed[0]) for native, printed in tracks])
+    assert first[:, :2].max() < PRINTED
+    assert first[:, 2].max() < 0.3
+    assert min(printed[0, 2] for _, printed in tracks) == 0.0
 
 
 def steady(path: Path, grid: arlmet.Grid, u: Any, v: Any, hours: int = 4, pressure: bool = False) -> Path:
@@ -169,7 +120,7 @@ def test_projections(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(to_grid(projection, *there), (x, y), atol=1e-8)
     meteorology = steady(tmp_path / "steady", grid, u=20.0, v=12.0, pressure=name == "degrees")
     places = [lon + np.array([0.0, 0.3]), np.array([lat, lat]), np.array([900.0, 300.0])]
-    for native, printed in both(meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 2):
+    for native, printed in follow_both(Hysplit(), meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 2):
         np.testing.assert_allclose(native[:, :2], printed[:, :2], rtol=0, atol=1e-4)
 
 
@@ -180,7 +131,7 @@ def test_leaves_the_grid_with_hycs_std(tmp_path: Path) -> None:
     lon, lat = arl.grid_lonlat(grid)
     chosen = [(30, 8), (30, 51), (8, 30), (51, 30), (10, 12)]
     places = [np.array([lon[c] for c in chosen]), np.array([lat[c] for c in chosen]), np.full(5, 800.0)]
-    tracks = both(meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 3)
+    tracks = follow_both(Hysplit(), meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 3)
     for native, printed in tracks:
         assert 0 < len(printed) < 170
         assert abs(len(native) - len(printed)) <= 1
@@ -193,7 +144,7 @@ def test_around_the_globe_and_over_its_poles(tmp_path: Path) -> None:
     grid = grid_of([90, 357.5, 2.5, 2.5, 0, 0, 0, 1, 1, -90, 0], nx=144, ny=73)
     meteorology = steady(tmp_path / "globe", grid, u=lambda x, y: 60.0 + 20.0 * (y % 2), v=-40.0, pressure=True)
     places = [np.array([3.0, -178.0, 20.0, -60.0]), np.array([40.0, 81.0, 86.5, -70.0]), np.full(4, 800.0)]
-    tracks = both(meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 3)
+    tracks = follow_both(Hysplit(), meteorology, dt.datetime(2023, 7, 15, 3, tzinfo=dt.UTC), places, 3)
     for native, printed in tracks:
         assert len(native) == len(printed) == 180
     for native, printed in (tracks[0], tracks[1], tracks[3]):

@@ -23,6 +23,7 @@ from stilt_dagster_tests.science.transport.native.comparison import (
     printed,
     relative_errors,
 )
+from stilt_dagster_tests.science.transport.native.diagnosis import diagnose
 from stilt_dagster_tests.science.transport.native.weather import BOX, Vertical, Weather
 
 engine_module = pytest.importorskip("stilt_dagster.science.transport.native.engine")
@@ -87,13 +88,9 @@ def test_its_table_is_one_that_hysplit_makes(native: Engine, files: dict[str, Pa
 
 @pytest.mark.parametrize("time", [NIGHT, MORNING], ids=["night", "morning"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_those_that_hycs_std_prints_there(
-    native: Engine, files: dict[str, Path], kind: str, time: dt.datetime
-) -> None:
+def test_values_are_those_that_hycs_std_prints_there(files: dict[str, Path], kind: str, time: dt.datetime) -> None:
     rows = printed(files[kind], INSIDE, time, 100)
-    found = native.diagnose(  # type: ignore[attr-defined]
-        files[kind], rows["minute"], rows["lon"], rows["lat"], rows["zagl"], TransportSettings(n_hours=-1)
-    )
+    found = diagnose(files[kind], rows["minute"], rows["lon"], rows["lat"], rows["zagl"], TransportSettings(n_hours=-1))
     for name in QUANTITIES:
         errors = relative_errors(rows, found, name)
         assert np.median(errors) <= 0.01, name

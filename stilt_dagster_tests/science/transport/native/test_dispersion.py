@@ -1,0 +1,227 @@
+"""Particles moved by turbulence, beside those of hycs_std: where they are, and what they take up, in distribution."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from stilt_dagster.science.scenes.receptors import Receptor
+from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.native import dispersion
+from stilt_dagster.science.transport.native.advection import MeanWind, advect
+from stilt_dagster.science.transport.native.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology import prepare
+from stilt_dagster.science.transport.native.projection import MapProjection, cells_per_metre, to_grid
+from stilt_dagster.science.transport.native.random_numbers import (
+    RandomState,
+    begin_particle,
+    next_normal,
+    random_state,
+)
+from stilt_dagster.science.transport.native.turbulence import mixing_level
+from stilt_dagster_tests.science.transport.native.weather import START, Weather
+
+Floats = NDArray[np.float64]
+
+LON, LAT, MINUTES, EACH = -112.0, 40.7, 60, 500
+HEIGHTS = (12.0, 120.0, 500.0)
+SETTINGS = TransportSettings(
+    n_hours=-1, numpar=EACH * len(HEIGHTS), seed=7, hnf_plume=False,
+    varsiwant=["time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr"],
+)  # fmt: skip
+
+#: Weather that stays, the same everywhere over flat land.
+STEADY = {
+    "day": Weather("sigma", wind=4.0, steady=13.0, hours=4),
+    "night": Weather("sigma", wind=4.0, steady=2.0, hours=4),
+}
+
+
+@dataclass
+class Column:
+    """The column of steady weather, and particles of hycs_std in it, shape ``(places, EACH, MINUTES)``."""
+
+    wind: MeanWind
+    projection: MapProjection
+    level: Floats
+    bound: Floats
+    sigma: Floats
+    timescale: Floats
+    dens: Floats
+    second_dens: Floats
+    mixing_height: float
+    time: dt.datetime
+    printed: dict[str, Floats]
+
+
+@pytest.fixture(scope="module", params=list(STEADY))
+def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Column:
+    path = STEADY[request.param].write(tmp_path_factory.mktemp("dispersion") / "weather.arl")
+    time = (START.tz_localize("UTC") + np.timedelta64(2, "h")).to_pydatetime()
+    receptor = Receptor(time, (LON, LON + 1e-3, LON + 2e-3), (LAT,) * 3, HEIGHTS)
+    particles = Hysplit().run(receptor, SETTINGS, path)
+    printed = {
+        name: np.asarray(values).reshape(len(HEIGHTS), EACH, MINUTES) for name, values in particles.columns.items()
+    }
+    met, fields = prepare(path, SETTINGS, time.timestamp() / 60), read_fields(path, SETTINGS.z_top)
+    x, y = to_grid(met.projection, LON, LAT)
+    here = (1, round(y), round(x))
+    mixing_height = float(met.height[here])
+    bound = np.empty(met.level.size)
+    dispersion.fill_bounds(met.level, 1.0, mixing_level(mixing_height, met.level, met.top), bound)
+    dens, temp, pres = (np.asarray(f[here], np.float64) for f in (met.dens, fields.temp, fields.pres))
+    return Column(
+        wind=met.wind,
+        projection=met.projection,
+        level=met.level,
+        bound=bound,
+        sigma=met.sigma_w[here].astype(np.float64),
+        timescale=met.timescale[here].astype(np.float64),
+        dens=dens,
+        second_dens=np.array([dispersion.second_half_density(*v) for v in zip(dens, temp, pres, strict=True)]),
+        mixing_height=mixing_height,
+        time=time,
+        printed=printed,
+    )
+
+
+@numba.njit
+def follow(
+    wind: MeanWind,
+    projection: MapProjection,
+    level: Floats,
+    bound: Floats,
+    sigma: Floats,
+    timescale: Floats,
+    dens: Floats,
+    depth: float,
+    starts: Floats,
+    release: float,
+    random: RandomState,
+    track: Floats,
+) -> None:
+    """Fill in x, y, height and seconds below *depth* of particles, shape ``(particles, minutes, 4)``."""
+    words, normals = random.words, random.normals
+    for p in range(starts.shape[0]):
+        begin_particle(words, p)
+        x, y, z = starts[p]
+        w = next_normal(words, normals)
+        spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
+        u, v = spread * next_normal(words, normals), spread * next_normal(words, normals)
+        for m in range(track.shape[1]):
+            first = dispersion.disperse(z, w, 30.0, 0.1, depth, bound, sigma, timescale, dens, words, normals)
+            last = dispersion.disperse(
+                first.height, first.velocity, 30.0, 0.1, depth, bound, sigma, timescale, dens, words, normals
+            )
+            middle = 0.5 * (first.mean_height + last.mean_height)
+            x, y, moved, _ = advect(wind, release - m, x, y, middle, -1.0)
+            z, w = last.height + moved - middle, last.velocity
+            spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
+            u = dispersion.next_horizontal(u, spread, 60.0, 10800.0, next_normal(words, normals))
+            v = dispersion.next_horizontal(v, spread, 60.0, 10800.0, next_normal(words, normals))
+            cells_x, cells_y = cells_per_metre(projection, x, y)
+            x += u * 60.0 * cells_x
+            y += v * 60.0 * cells_y
+            track[p, m, 0], track[p, m, 1], track[p, m, 2], track[p, m, 3] = x, y, z, first.inside + last.inside
+
+
+def own_track(column: Column, starts: Floats, minutes: int = MINUTES) -> Floats:
+    track = np.empty((len(starts), minutes, 4))
+    follow(
+        column.wind, column.projection, column.level, column.bound, column.sigma, column.timescale, column.dens,
+        dispersion.flux_depth(0.5, column.mixing_height), starts, column.time.timestamp() / 60, random_state(1), track,
+    )  # fmt: skip
+    return track
+
+
+def test_particles_are_where_those_of_hycs_std_are(column: Column) -> None:
+    """At no height and time can the two be told apart, upright or along either axis."""
+    for place, height in enumerate(HEIGHTS):
+        start = (*to_grid(column.projection, LON + place * 1e-3, LAT), height)
+        track = own_track(column, np.tile(start, (4 * EACH, 1)))
+        for minute in (1, 5, 20, 60):
+            rows = {name: column.printed[name][place, :, minute - 1] for name in ("lon", "lat", "zagl", "samt")}
+            there = np.array([to_grid(column.projection, *p) for p in zip(rows["lon"], rows["lat"], strict=True)])
+            assert stats.ks_2samp(rows["zagl"], track[:, minute - 1, 2]).pvalue > 1e-3, (height, minute)
+            for axis in (0, 1):
+                # Printed places are steps of a hundredth of a cell; in the first minutes these are what is seen.
+                own = track[:, minute - 1, axis]
+                if minute >= 20:
+                    assert stats.ks_2samp(there[:, axis], own).pvalue > 1e-3, (height, minute, axis)
+                assert there[:, axis].std() == pytest.approx(own.std(), rel=0.12, abs=2e-3), (height, minute, axis)
+        theirs, own = column.printed["samt"][place].mean(axis=1), track[:, :, 3].mean(axis=1) / 60
+        assert theirs.mean() == pytest.approx(own.mean(), abs=4 * theirs.std() / np.sqrt(EACH) + 1e-4), height
+
+
+def test_turbulence_printed_is_that_of_the_layer_a_particle_ends_in(column: Column) -> None:
+    zagl = column.printed["zagl"].ravel()
+    edge = np.abs(zagl[:, None] - column.bound).min(axis=1) < 0.1
+    layer = np.array([dispersion.layer_at(z, column.bound) for z in zagl[~edge]])
+    assert column.printed["tlgr"].ravel()[~edge] == pytest.approx(column.timescale[layer], rel=2e-3)
+    assert column.printed["sigw"].ravel()[~edge] == pytest.approx(column.sigma[layer], rel=2e-3, abs=6e-4)
+
+
+@pytest.mark.parametrize("veght", [0.2, 1.0, 40.0, 700.0])
+def test_foot_is_what_hycs_std_prints(
+    column: Column, veght: float, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """For depths in and between layers; of a part of a minute it is that of one half, of the other, or of both."""
+    path = STEADY[request.node.callspec.params["column"]].write(tmp_path / "weather.arl")
+    settings = SETTINGS.model_copy(update={"numpar": 10, "veght": veght})
+    printed = Hysplit().run(Receptor(column.time, (LON,), (LAT,), (15.0,)), settings, path).columns
+    depth = dispersion.flux_depth(veght, column.mixing_height)
+    first, second = (
+        dispersion.footprint(30.0, depth, column.level, 1.0, density) for density in (column.dens, column.second_dens)
+    )
+    whole = printed["samt"] == 1
+    assert whole.any()
+    assert printed["foot"][whole] == pytest.approx(first + second, rel=1e-4, abs=5.1e-8)
+    part = printed["samt"][~whole] * 60
+    early, late = np.minimum(part, 30), np.maximum(part - 30, 0)
+    least, most = (early * a + late * b for a, b in ((first / 30, second / 30), (second / 30, first / 30)))
+    slack = 5e-4 * most + 3e-3 * second / 30 + 5.1e-8
+    assert np.all((printed["foot"][~whole] >= least - slack) & (printed["foot"][~whole] <= most + slack))
+
+
+def test_air_stays_well_mixed(column: Column) -> None:
+    """Particles as dense as the air of their layer stay so for 12 hours, within 3 % and what chance adds."""
+    n, layers = 8_000, 9
+    edges = np.append(column.bound[:layers], column.bound[layers])
+    mass = column.dens[:layers] * np.diff(edges)
+    rng = np.random.default_rng(2)
+    layer = rng.choice(layers, n, p=mass / mass.sum())
+    heights, velocity = edges[layer] + rng.random(n) * np.diff(edges)[layer], rng.standard_normal(n)
+    sigma = np.where(np.arange(column.sigma.size) < layers, column.sigma, 1e-9)  # a lid
+    before = np.histogram(heights, edges)[0]
+    mix(heights, velocity, 12 * 60, column.bound, sigma, column.timescale, column.dens, random_state(3))
+    after = np.histogram(heights, edges)[0]
+    assert np.all(np.abs(after - before) < 0.03 * before + 4 * np.sqrt(before)), (before, after)
+
+
+@numba.njit
+def mix(
+    heights: Floats,
+    velocity: Floats,
+    minutes: int,
+    bound: Floats,
+    sigma: Floats,
+    timescale: Floats,
+    dens: Floats,
+    random: RandomState,
+) -> None:
+    """Move particles up and down for some minutes, in place."""
+    for p in range(heights.size):
+        begin_particle(random.words, p)
+        for _ in range(2 * minutes):
+            moved = dispersion.disperse(
+                heights[p], velocity[p], 30.0, 0.1, 0.0, bound, sigma, timescale, dens, random.words, random.normals
+            )
+            heights[p], velocity[p] = moved.height, moved.velocity
