@@ -173,7 +173,7 @@ def disperse(
         else:
             height = end
         left -= dt
-        _add_share(height, dt, k, level, shrink, share)
+        _add_share(height, dt, k, bound, level, shrink, share)
         if height < depth:
             inside += dt
     return Dispersed(height, velocity, k, inside)
@@ -181,19 +181,27 @@ def disperse(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_share(
-    height: float, dt: float, layer: int, level: NDArray[np.float64], shrink: float, share: NDArray[np.float64]
+    height: float,
+    dt: float,
+    layer: int,
+    bound: NDArray[np.float64],
+    level: NDArray[np.float64],
+    shrink: float,
+    share: NDArray[np.float64],
 ) -> None:
-    """Add a step to the seconds that the wind is that of each level."""
+    """Add a step to the seconds that the wind is that of each level.
+
+    Over the mixed layer's top the whole way to the next level's wind lies in the thin layer (found).
+    """
     over = height / shrink
-    k = layer - 1 if layer and over < level[layer] else layer
     if over <= level[0]:
         share[0] += dt * over / level[0]
-    elif k == level.size - 1:
-        share[k] += dt
+    elif over <= level[layer] or layer == level.size - 1:
+        share[layer] += dt
     else:
-        part = dt * (over - level[k]) / (level[k + 1] - level[k])
-        share[k] += dt - part
-        share[k + 1] += part
+        part = dt * (over - level[layer]) / (bound[layer + 1] / shrink - level[layer])
+        share[layer] += dt - part
+        share[layer + 1] += part
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

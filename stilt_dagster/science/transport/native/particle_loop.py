@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.advection import (
+    MeanWind,
+    advect,
     cell,
     on_grid,
     start_height,
     surface_at,
     time_step,
-    velocity_at,
 )
 from stilt_dagster.science.transport.native.dispersion import (
     HALF_MINUTE,
@@ -34,6 +35,8 @@ from stilt_dagster.science.transport.native.turbulence import layer_turbulence, 
 #: What is filled in of each particle and minute: by the names of a particle table.
 COLUMNS = ("lon", "lat", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc")
 
+import os
+COLUMN0 = int(os.environ.get('COLUMN0','0'))
 #: A minute back in time.
 _STEP = -1.0
 
@@ -172,6 +175,35 @@ def footprint_at(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def wind_of_levels(
+    wind: MeanWind, t: float, x: float, y: float, seconds: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return how far the mean wind moves a particle: cells, cells and metres of level height.
+
+    *seconds*, shape ``(nz,)``, is how long the wind is that of each level, and is zero afterwards.
+    """
+    s, share = time_step(wind.times, t)
+    i, east, fx, j, fy = cell(wind, x, y)
+    u = v = w = 0.0
+    for k in range(seconds.size):
+        if seconds[k] == 0.0:
+            continue
+        minutes = seconds[k] / 60.0
+        seconds[k] = 0.0
+        for later in range(2):
+            in_time = minutes * (share if later else 1.0 - share)
+            for north in range(2):
+                in_row = in_time * (fy if north else 1.0 - fy)
+                for side in range(2):
+                    weight = in_row * (fx if side else 1.0 - fx)
+                    at = wind.velocity[s + later, j + north, east if side else i, k]
+                    u += weight * at[0]
+                    v += weight * at[1]
+                    w += weight * at[2]
+    return u, v, w
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def follow(
     met: Meteorology, release: Release, words: NDArray[np.uint64], normals: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -198,7 +230,7 @@ def follow(
     kept = np.zeros(n, np.int64)
     column = Column(np.empty(nz), np.empty(nz), np.empty(nz), np.empty(nz))
     bound, sigma_w, timescale, density = column
-    flux_density, tlfrac = np.empty(nz), release.tlfrac
+    flux_density, seconds, tlfrac = np.empty(nz), np.zeros(nz), release.tlfrac
     limit = met.level[nz - 1]
     n_minutes = min(release.n_minutes, int(release.time - met.wind.times[0]))
     for p in range(n):
@@ -211,43 +243,41 @@ def follow(
         for minute in range(n_minutes):
             if not on_grid(met.wind, x, y):
                 break
-            # The first half of the minute is in the air where and when it begins.
             h0 = mixing_height_at(met, t, x, y)
-            depth0 = flux_depth(release.veght, h0)
-            shrink0 = squeeze(surface_at(met.wind, met.terrain, t, x, y), met.top)
-            fill_column(met, t, x, y, shrink0, column)
-            first = disperse(
-                z * shrink0, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, words, normals
-            )
-            u0, v0, w0 = velocity_at(met.wind, t, x, y, first.mean_height / shrink0)
-            z = abs(first.height / shrink0 + 0.5 * _STEP * w0)
-            # The second half in that where and when it would end.
+            x1, y1, z, _ = advect(met.wind, t, x, y, z, _STEP)
             t0, t = t, t + _STEP
-            x1, y1 = x + _STEP * u0, y + _STEP * v0
             h1 = mixing_height_at(met, t, x1, y1)
-            depth1 = flux_depth(release.veght, h1)
             terrain = surface_at(met.wind, met.terrain, t, x1, y1)
-            shrink1 = squeeze(terrain, met.top)
-            fill_column(met, t, x1, y1, shrink1, column)
-            second = disperse(
-                z * shrink1, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
-                words, normals,
+            shrink = squeeze(terrain, met.top)
+            depth0, depth1 = flux_depth(release.veght, h0), flux_depth(release.veght, h1)
+            if COLUMN0 == 0:
+                fill_column(met, t0, x, y, shrink, column)
+            else:
+                fill_column(met, t, x1, y1, shrink, column)
+            first = disperse(
+                z * shrink, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, met.level,
+                shrink, seconds, words, normals,
             )  # fmt: skip
-            u1, v1, w1 = velocity_at(met.wind, t, x1, y1, second.mean_height / shrink1 + 0.5 * _STEP * w0)
+            u0, v0, _ = wind_of_levels(met.wind, t0, x, y, seconds)
+            if COLUMN0 == 0:
+                fill_column(met, t, x1, y1, shrink, column)
+            second = disperse(
+                first.height, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
+                met.level, shrink, seconds, words, normals,
+            )  # fmt: skip
+            u1, v1, _ = wind_of_levels(met.wind, t, x1, y1, seconds)
             samt = (first.inside + second.inside) / 60.0
             foot = 0.0
             if first.inside:
-                foot = footprint_at(met, met.dens, t0, x, y, shrink0, depth0, first.inside, flux_density)
+                foot = footprint_at(met, met.dens, t0, x, y, shrink, depth0, first.inside, flux_density)
             if second.inside:
-                foot += footprint_at(
-                    met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density
-                )
-            x += 0.5 * _STEP * (u0 + u1)
-            y += 0.5 * _STEP * (v0 + v1)
-            z = min(abs(second.height / shrink1 + 0.5 * _STEP * w1), limit)
-            height, velocity, layer = z * shrink1, second.velocity, second.layer
-            rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink1)
-            sigma = horizontal_sigma(height, met.level, shrink1, sigma_w)
+                foot += footprint_at(met, met.second_half_dens, t, x1, y1, shrink, depth1, second.inside, flux_density)
+            x += _STEP * (u0 + u1)
+            y += _STEP * (v0 + v1)
+            height, velocity, layer = min(second.height, limit * shrink), second.velocity, second.layer
+            z = height / shrink
+            rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink)
+            sigma = horizontal_sigma(height, met.level, shrink, sigma_w)
             if minute:
                 u = next_horizontal(u, sigma, 60.0, release.hscale, next_normal(words, normals))
                 v = next_horizontal(v, sigma, 60.0, release.hscale, next_normal(words, normals))
