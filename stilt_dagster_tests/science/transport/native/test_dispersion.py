@@ -183,11 +183,11 @@ def test_foot_is_what_hycs_std_prints(
     )
     whole = printed["samt"] == 1
     assert whole.any()
-    assert printed["foot"][whole] == pytest.approx(first + second, rel=2e-4, abs=5.1e-8)
+    assert printed["foot"][whole] == pytest.approx(first + second, rel=1e-3, abs=5.1e-8)
     part = printed["samt"][~whole] * 60
     early, late = np.minimum(part, 30), np.maximum(part - 30, 0)
     least, most = (early * a + late * b for a, b in ((first / 30, second / 30), (second / 30, first / 30)))
-    slack = 5e-4 * most + 3e-3 * second / 30 + 5.1e-8
+    slack = 2e-3 * most + 3e-3 * second / 30 + 5.1e-8
     assert np.all((printed["foot"][~whole] >= least - slack) & (printed["foot"][~whole] <= most + slack))
 
 
