@@ -49,8 +49,8 @@ _PLACES: dict[str, tuple[str, str, Any, Any, Any]] = {
     "sigma-flat-10m-day": ("sigma-flat", "day", -112.2, 40.5, 10),
     "sigma-mountains-20m-night": ("sigma-mountains", "night", -112.0, 40.6, 20),
     "sigma-mountains-column-2km-morning": ("sigma-mountains", "morning", -112.4, 40.3, [0, 2000]),
-    "pressure-flat-column-3km-day": ("pressure-flat", "day", -112.1, 40.7, [0, 3000]),
-    "pressure-mountains-5m-night": ("pressure-mountains", "night", -112.3, 40.9, 5),
+    "gdas-flat-column-3km-day": ("gdas-flat", "day", -112.1, 40.7, [0, 3000]),
+    "gdas-mountains-5m-night": ("gdas-mountains", "night", -112.3, 40.9, 5),
     "pressure-mountains-100m-morning": ("pressure-mountains", "morning", -111.9, 40.4, 100),
     "hybrid-mountains-100m-morning": ("hybrid-mountains", "morning", -111.9, 40.4, 100),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from stilt_dagster.science.meteorology.arl import Box
 from stilt_dagster.science.scenes.grid import Grid
 from stilt_dagster_tests.conftest import SHARED
-from stilt_dagster_tests.science.transport.native.weather import Weather
+from stilt_dagster_tests.science.transport.native.weather import Vertical, Weather
 
 #: Where real HRRR files of 2019-05-30, 00 to 11 UTC, around Salt Lake City are; what needs them is left out without.
 HRRR = SHARED / "met" / "hrrr"
@@ -42,7 +42,7 @@ class Meteorology:
         folder.mkdir(parents=True, exist_ok=True)
         if self.weather is not None:
             w = self.weather
-            return w.write(folder / f"{w.vertical}-{w.relief:g}-{w.wind:g}.arl")
+            return w.write(folder / f"{w.vertical}-{w.relief:g}-{w.wind:g}{'-friction' * w.friction}.arl")
         path = folder / "hrrr.arl"
         if not path.exists():
             part = path.with_name(".hrrr.arl.part")
@@ -67,10 +67,15 @@ def _hrrr() -> Meteorology:
     return Meteorology(None, (-112.4, 40.4, -111.4, 41.1), Grid(-113.1, -110.9, 0.01, 40.1, 41.4, 0.01), times)
 
 
+_GROUND = {"flat": 0.0, "mountains": 1200.0}
+
+_KINDS: dict[str, Vertical] = {"sigma": "sigma", "pressure": "pressure", "hybrid": "hybrid", "gdas": "pressure"}
+
+#: ``gdas`` is on pressure levels as ``pressure``, but says no friction velocity and roughness, as GDAS's files.
 _MADE = {
-    f"{vertical}-{ground}": _made(Weather(vertical, relief))
-    for vertical in ("sigma", "pressure", "hybrid")
-    for ground, relief in (("flat", 0.0), ("mountains", 1200.0))
+    f"{name}-{ground}": _made(Weather(vertical, relief, friction=name in ("pressure", "hybrid")))
+    for name, vertical in _KINDS.items()
+    for ground, relief in _GROUND.items()
 }
 
 #: All there are here, by name.

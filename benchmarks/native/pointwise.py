@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.native.meteorologies import METEOROLOGIES, Meteorology
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
-from stilt_dagster_tests.science.transport.native.comparison import QUANTITIES, Diagnoses, printed, relative_errors
+from stilt_dagster_tests.science.transport.native.comparison import QUANTITIES, printed, relative_errors
+from stilt_dagster_tests.science.transport.native.diagnosis import diagnose
 
 Floats = NDArray[np.float64]
 
@@ -43,8 +44,8 @@ def rows_of(met: Meteorology, time: dt.datetime, n: int, folder: Path) -> dict[s
         return dict(arrays)
 
 
-def compare(engine: Diagnoses, name: str, n: int, folder: Path) -> dict[str, dict[str, Any]]:
-    """Compare an engine on a meteorology.
+def compare(name: str, n: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """Compare on a meteorology.
 
     Returns
     -------
@@ -55,7 +56,7 @@ def compare(engine: Diagnoses, name: str, n: int, folder: Path) -> dict[str, dic
     path, each = met.path(folder / "meteorology"), {}
     for when, time in met.times.items():
         rows = rows_of(met, time, n, folder)
-        native = engine.diagnose(path, rows["minute"], rows["lon"], rows["lat"], rows["zagl"], settings)
+        native = diagnose(path, rows["minute"], rows["lon"], rows["lat"], rows["zagl"], settings)
         each[when] = {quantity: relative_errors(rows, native, quantity) for quantity in QUANTITIES}
     each["all"] = {q: np.concatenate([some[q] for some in each.values()]) for q in QUANTITIES}
     return {
@@ -76,16 +77,14 @@ def main() -> None:
     parser.add_argument("--detail", action="store_true", help="each time of day by itself")
     parser.add_argument("--json", type=Path, help="write what was found there")
     options = parser.parse_args()
-    from stilt_dagster.science.transport.native.engine import NativeEngine
-
-    engine, found = NativeEngine(), {}
+    found = {}
     print("Median and 95th percentile of relative errors, %.\n")
     print(f"| meteorology | {' | '.join(QUANTITIES)} |")
     print("|---" * (len(QUANTITIES) + 1) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.meteorologies:
             try:
-                found[name] = compare(engine, name, options.particles, options.cache or Path(scratch))
+                found[name] = compare(name, options.particles, options.cache or Path(scratch))
             except MeteorologyError as error:
                 print(f"| {name} | refused: {error} |")
                 continue

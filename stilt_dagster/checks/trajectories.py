@@ -128,20 +128,24 @@ def _agrees(scene: StoredScene, found: Agreement) -> dg.AssetCheckResult:
             )
         if found.not_compared:
             metadata["why not"] = found.reason
-        passed, description = found.verdict == "agrees", f"{found.verdict}: {counted(found.compared, 'receptor')}"
+        passed = found.verdict == "agrees"
         if disagreements := found.disagreements:
             severity = dg.AssetCheckSeverity.ERROR
             description = (
                 f"the native engine differs from hycs_std in scene {scene.id}: {'; '.join(disagreements)}. Use engine: "
-                f"hysplit for it, and report it with the scene's spec"
+                "hysplit for it, and report it with the scene's spec"
             )
-        elif not passed:
-            why = (
-                "engine_check is 0"
-                if settings.engine_check == 0
-                else found.reason or "none of them feels the footprint's grid"
+        elif passed:
+            description = (
+                f"the native engine agrees with hycs_std at {counted(found.compared, 'receptor')} of scene {scene.id}: "
+                f"bias {found.bias:+.1%}, standard error {found.bias_error:.1%}; distance ratio "
+                f"{found.distance_ratio:.2f}, standard error {found.distance_ratio_error:.2f}"
             )
+        else:
+            why = "engine_check is 0" if settings.engine_check == 0 else found.reason or "none of them feels the grid"
             description = f"the native engine was not held against hycs_std in scene {scene.id}: {why}"
+        if passed and found.not_compared:
+            description += f"; {found.not_compared} more could not be compared: {found.reason}"
     return dg.AssetCheckResult(
         check_name=AGREES,
         asset_key=trajectories_asset.key,

@@ -15,6 +15,7 @@ from stilt.footprint import FOOTPRINT_SCHEMA, FootprintConfig
 from stilt.identity import footprint_settings
 from stilt.receptors import ColumnReceptor, MultiPointReceptor, PointReceptor
 from stilt.spatial import Grid
+from stilt.transport import hysplit
 from stilt.transport.hysplit import HysplitConfig, write_inputs
 from stilt.transport.hysplit.driver import CONTROL_FILE, HYCS_STD_FILE, LOG_FILE, PARTICLE_STILT_FILE, WARNING_FILE
 from stilt.transport.hysplit.driver import _bundled_exe_dir as bundled_exe_dir
@@ -43,6 +44,7 @@ __all__ = [
     "find_hycs_std",
     "footprint_settings",
     "no_engine",
+    "roughness_table",
     "write_inputs",
 ]
 
@@ -108,6 +110,11 @@ def declare_grids(workdir: Path, count: int) -> None:
     lines = control.read_text().splitlines(keepends=True)
     at = lines.index(f"1 {count}\n")
     control.write_text("".join([*lines[:at], f"{count} 1\n", *lines[at + 1 :]]))
+
+
+def roughness_table() -> str:
+    """Return HYSPLIT's table of roughness lengths: a line a degree from the north, four characters a degree."""
+    return (Path(hysplit.__file__).parent / "data" / "ROUGLEN.ASC").read_text()
 
 
 def engine_version(executable: Path) -> str:

@@ -19,8 +19,10 @@ import h5netcdf
 import pytest
 
 from stilt_dagster.science.footprints.engine_check import EngineCheck
+from stilt_dagster.science.footprints.row_error import row_estimator
 from stilt_dagster.science.scenes.engines.native import NATIVE_VERSION
 from stilt_dagster.science.scenes.loading import make_scene
+from stilt_dagster.science.transport.ensembles import engine_for, simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.particle_files import ParticleFile
 from stilt_dagster_tests.assets.test_runs import Bench
@@ -165,6 +167,21 @@ def test_the_asset_check_warns_of_an_engine_nobody_checked_and_fails_of_one_that
         assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
         assert "its row sums are +" in found.description
         assert found.metadata["receptors compared"].value == 9
+
+
+def test_the_first_ensemble_of_a_precise_receptor_is_compared(meteorology: Path, stand_in: None) -> None:
+    data = deep_merge(deep_merge(SCENE, {"meteorology": {"directory": str(meteorology)}}), NATIVE)
+    plain = make_scene(data, "test")
+    precise = make_scene(deep_merge(data, {"transport": {"precision": 0.001, "max_numpar": 60}}), "test")
+    receptor, met = plain.receptor_list[0], sorted(meteorology.iterdir())[0]
+    found = []
+    for scene in (plain, precise):
+        engine = engine_for(scene.transport, Hysplit())
+        outcome, table = simulate(receptor, scene.transport, met, engine, row_estimator(scene))
+        assert table is not None
+        assert outcome.n_particles == (20 if scene is plain else 60)
+        found.append(EngineCheck(scene, Hysplit()).compare(receptor, table, met))
+    assert found[0] == found[1]
 
 
 def test_where_hycs_std_is_not_the_reason_is_kept(

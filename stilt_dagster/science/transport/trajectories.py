@@ -278,9 +278,11 @@ def simulate_shards(
         if rerun:
             return None
         summary = part_summary(folder, batch)
-        if summary is None and batch.checked:
-            return read_part(folder, batch, whole=True)  # there may be one that lacks checks alone
-        if summary is None or not summary.counts.get("ok"):
+        if summary is None:
+            known = folder.summary(f"{batch.name}.parquet")
+            lacks_checks = known is not None and known.key == batch.key
+            return read_part(folder, batch, whole=True) if lacks_checks else None
+        if not summary.counts.get("ok"):
             return None
         # What succeeded goes into the file that takes its place.
         return summary if summary.counts["ok"] == len(batch.receptors) else read_part(folder, batch, whole=True)

@@ -30,5 +30,8 @@ def checked_receptors(share: float, ids: Sequence[str]) -> frozenset[str]:
     ids : sequence of str
         Ids of all receptors of the scene.
     """
+    count = count_checked(share, len(ids))
+    if not count:
+        return frozenset()
     by_hash = sorted(ids, key=lambda receptor: (zlib.crc32(f"engine check {receptor}".encode()), receptor))
-    return frozenset(by_hash[: count_checked(share, len(ids))])
+    return frozenset(by_hash[:count])

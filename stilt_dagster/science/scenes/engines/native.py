@@ -53,7 +53,7 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
     "idsp": (2,),
     "initd": (0,),  # others are puffs
     "k10m": (1,),
-    "kbls": (1,),
+    "kbls": (1, 2),
     "kblt": (5,),
     "kdef": (0,),
     "khmax": (9999,),
@@ -76,9 +76,7 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 #: Particle variables the engine gives, by the names of ``varsiwant``.
-VARIABLES = frozenset(
-    {"time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "temp", "pres", "zsfc"}
-)
+VARIABLES = frozenset({"time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc"})
 
 
 def _unknown_variables(settings: TransportSettings) -> str:

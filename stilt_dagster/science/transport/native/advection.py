@@ -265,13 +265,21 @@ def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) ->
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def start_height(
-    wind: MeanWind, terrain: NDArray[np.float32], z_top: float, t: float, x: float, y: float, height: float, dt: float
+    wind: MeanWind,
+    terrain: NDArray[np.float32],
+    z_top: float,
+    t: float,
+    x: float,
+    y: float,
+    height: float,
+    dt: float,
+    above_sea: bool = False,
 ) -> float:
     """Return the level height of a release.
 
     hycs_std takes it over the terrain where one step from a start at that height over flat land would end, not over
-    that at the release: fitted to 125 starts in mountains, where it gives the next heights to 1 mm, and the other
-    differs by up to 0.8 m.
+    that at the release. Fitted to starts in mountains: it gives the next heights above ground to 1 mm where the other
+    differs by up to 0.8 m, and of heights above sea level to 0.2 m of 60 m.
 
     Parameters
     ----------
@@ -282,8 +290,11 @@ def start_height(
     z_top : float
         Height of the model's top, m.
     height : float
-        Height above ground, m.
+        Height above ground, or above sea level, m; of one under the ground it is the ground.
+    above_sea : bool
+        Whether the height is above sea level (``kmsl`` 1).
     """
     x, y, _, _ = advect(wind, t, x, y, height, dt)
-    above: float = level_height(height, surface_at(wind, terrain, t + dt, x, y), z_top)
+    ground = surface_at(wind, terrain, t + dt, x, y)
+    above: float = level_height(max(height - ground, 0.0) if above_sea else height, ground, z_top)
     return above

@@ -283,7 +283,7 @@ def footprint(
     return float(MOLAR_MASS_OF_AIR * seconds / mass)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.vectorize(["float32(float32, float32, float32)"], cache=True)  # type: ignore[untyped-decorator]
 def second_half_density(dry_density: float, temperature: float, pressure: float) -> float:
     """Return the density, kg m-3, that ``foot`` counts in the second half of a minute: less than dry air's.
 

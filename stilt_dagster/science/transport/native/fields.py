@@ -1,9 +1,7 @@
-"""Meteorology in memory: an ARL file decoded once, on the levels particles move on, for all threads of a process."""
+"""Meteorology in memory: an ARL file decoded, on the levels particles move on."""
 
 from __future__ import annotations
 
-import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from stilt_dagster.science.meteorology.arl.packing import values
 from stilt_dagster.science.transport.native.levels import (
     GAS_CONSTANT,
     GRAVITY,
+    LEAST_TOP,
     hydrostatic_heights,
     level_heights,
     put_on_levels,
@@ -40,6 +39,8 @@ _SURFACE = {
     "u10": "U10M",
     "v10": "V10M",
     "ustar": "USTR",
+    "umof": "UMOF",
+    "vmof": "VMOF",
     "shtf": "SHTF",
     "lhtf": "LHTF",
     "dswf": "DSWF",
@@ -69,7 +70,7 @@ class Fields(NamedTuple):
         As in the index record: pole latitude and longitude, tangent latitude and longitude, grid size (km; 0 of a
         latitude-longitude grid), orientation, cone angle, synchronisation point x, y (from 1), latitude, longitude.
     top : float
-        The model's top, m above sea level.
+        Where levels are level, m above sea level: what :func:`squeeze` takes.
     level : ndarray of float64, shape (nz,)
         Heights of the levels above ground at sea level, m.
     u, v : ndarray
@@ -88,8 +89,10 @@ class Fields(NamedTuple):
         Height of the terrain, m; pressure at the ground, hPa.
     t2m, u10, v10 : ndarray
         Temperature at 2 m, K; wind at 10 m along the grid's axes, m s-1.
-    ustar, shtf, lhtf, dswf : ndarray
-        Friction velocity, m s-1; sensible and latent heat flux, downward short-wave radiation, W m-2.
+    ustar, umof, vmof : ndarray
+        Friction velocity, m s-1; stresses of the wind at the ground, N m-2.
+    shtf, lhtf, dswf : ndarray
+        Sensible and latent heat flux, downward short-wave radiation, W m-2.
     pblh, z0 : ndarray
         The model's mixing height, roughness length, m.
     """
@@ -111,6 +114,8 @@ class Fields(NamedTuple):
     u10: NDArray[np.float32]
     v10: NDArray[np.float32]
     ustar: NDArray[np.float32]
+    umof: NDArray[np.float32]
+    vmof: NDArray[np.float32]
     shtf: NDArray[np.float32]
     lhtf: NDArray[np.float32]
     dswf: NDArray[np.float32]
@@ -118,35 +123,21 @@ class Fields(NamedTuple):
     z0: NDArray[np.float32]
 
 
-_lock = threading.Lock()
-
-
-def read_fields(path: Path, top: float) -> Fields:
-    """Return the meteorology of an ARL file, decoded the first time that a process asks for it.
+def read_fields(path: Path, z_top: float) -> Fields:
+    """Decode an ARL file.
 
     Parameters
     ----------
     path : Path
-        The file, of one grid and of all the hours a run needs.
-    top : float
-        The model's top (``z_top``), m.
+        The file, of one grid and of all the hours a run needs; of analyses or of a forecast.
+    z_top : float
+        The model's top, m.
 
     Raises
     ------
     MeteorologyError
         Naming the file and what it lacks, or what is damaged.
     """
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
-    with _lock:  # threads that start together decode once
-        return _decode(path.resolve(), state.st_mtime_ns, state.st_size, top)
-
-
-@lru_cache(maxsize=1)
-def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
-    """Decode a file; its time and size are in the cache's key, so that a file made anew is read anew."""
     header = arl.read_header(path)
     if header.axis.flag not in (_SIGMA, _PRESSURE, _HYBRID, _WRF):
         raise MeteorologyError(
@@ -155,7 +146,8 @@ def _decode(path: Path, _modified: int, _size: int, top: float) -> Fields:
         )
     nt, ny, nx = len(header.steps), header.grid.ny, header.grid.nx
     surface = {name: np.full((nt, ny, nx), np.nan, np.float32) for name in _SURFACE}
-    level, upper = level_heights(_nominal_pressure(header), top), np.empty((0, 0, 0, 0, 0), np.float32)
+    top = max(z_top, LEAST_TOP)
+    level, upper = level_heights(_nominal_pressure(header), z_top), np.empty((0, 0, 0, 0, 0), np.float32)
     for t, step in enumerate(header.steps):
         found = _read_step(header, step)
         for name, variable in _SURFACE.items():
@@ -206,13 +198,15 @@ def _read_step(header: arl.Header, step: arl.Step) -> dict[tuple[int, str], NDAr
     window = (0, header.grid.nx, 0, header.grid.ny)
     found: dict[tuple[int, str], NDArray[np.float32]] = {}
     for _, record, field in read_records(header, wanted):
+        is_rest = record.variable.startswith("DIF")
+        if not is_rest:
+            group = record.level, record.variable
         if field.is_missing:
             continue
-        if record.variable.startswith("DIF"):
-            found[group] += values(field, window)
-        else:
-            group = record.level, record.variable
+        if not is_rest:
             found[group] = values(field, window)
+        elif group in found:
+            found[group] += values(field, window)
     needed = [(0, v) for v in ("PRSS", "SHGT", "T02M", "U10M", "V10M")]
     needed += [(k, v) for k in range(1, len(header.levels)) for v in ("TEMP", "UWND", "VWND")]
     if (extra := {_PRESSURE: "HGTS", _WRF: "PRES"}.get(header.axis.flag)) is not None:
@@ -233,13 +227,13 @@ def _count_levels(
     zsfc: NDArray[np.float32],
     top: float,
 ) -> int:
-    """Return how many levels are kept: those that data reach, and some."""
+    """Return how many levels are kept: those that data reach, and some; three tell the grid."""
     if heights.size:
         highest = (heights[-1] - zsfc).max()
     else:
         t, p = columns[_T], columns[_P]
         highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0).max()
-    return int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND
+    return max(3, int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND)
 
 
 def _columns(
@@ -316,7 +310,7 @@ def _grid_on_levels(
         Filled in, as by :func:`put_on_levels`.
     """
     n, ny, nx = columns.shape[1:]
-    column, height, humidity = np.empty((7, n)), np.empty(n), np.empty(n)
+    column, height = np.empty((8, n)), np.empty(n)
     for j in range(ny):
         for i in range(nx):
             above = level * squeeze(zsfc[j, i], top)
@@ -328,20 +322,18 @@ def _grid_on_levels(
                     if k > 0 and z < above[0]:
                         continue
                     height[count if k else 0] = z
-                column[:, count if k else 0] = columns[:, k, j, i]
+                column[:7, count if k else 0] = columns[:, k, j, i]
                 count += k > 0
             if count < 2:
                 return False
-            rh = column[4]
-            if not relative:
-                humidity[:count] = rh[:count]
-                for k in range(count):
-                    # At the ground with the temperature of the first level.
-                    rh[k] = relative_humidity(column[5, k], column[3, max(k, 1)], humidity[k])
-            else:
-                for k in range(count):
-                    humidity[k] = specific_humidity(column[5, k], column[3, max(k, 1)], rh[k])
+            rh, pressure, humidity = column[4], column[5], column[7]
+            for k in range(count):
+                if relative:
+                    humidity[k] = specific_humidity(pressure[k], column[3, k], rh[k])
+                else:  # at the ground with the temperature of the first level
+                    humidity[k] = rh[k]
+                    rh[k] = relative_humidity(pressure[k], column[3, max(k, 1)], humidity[k])
             if not hgts.size:
-                hydrostatic_heights(column[5], column[3], humidity, height)
+                hydrostatic_heights(pressure, column[3], humidity, height)
             put_on_levels(above, height[:count], column[:, :count], out[:, j, i])
     return True

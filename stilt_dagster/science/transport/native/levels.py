@@ -17,15 +17,19 @@ from numpy.typing import NDArray
 #: The grids hycs_std chooses from: a, b and c, the coarsest first. Seen in MESSAGE.
 _SPACINGS = ((30, -25, 5), (20, -15, 5), (15, -5, 0), (10, -10, 10), (5, 5, 0), (2.5, 2.5, 0))
 
-#: Pressure (hPa) that a file's level must lie under to be above a model top (m): measured at these tops to 0.1 hPa, and
-#: a guess between them.
+#: Pressure (hPa) that a file's level must lie under to be above a model top (m), measured at these tops. Its other
+#: levels shift it by some per cent, and between the tops it is a guess. It decides of files alone that have more levels
+#: than the grid and reach over the top.
 _TOPS = (
-    (0, 1013), (220, 979.7), (400, 963.4), (650, 941.2), (1000, 911.0), (1500, 859.2), (2000, 796.2), (2500, 764.0),
+    (0, 1013), (220, 979.7), (400, 963.4), (650, 941.2), (1000, 911.8), (1500, 859.2), (2000, 807.8), (2500, 764.0),
     (3000, 714.2), (4000, 632.8), (5000, 564.6), (6000, 500.0), (7000, 428.7), (8000, 400.0), (9000, 325.5),
-    (10000, 308.2), (11000, 266.2), (12000, 200.0), (14000, 200.0), (15000, 178.7), (16000, 123.1), (17500, 90.0),
-    (18800, 70.0), (20000, 77.6), (22000, 50.0), (22500, 40.0), (24000, 37.0), (25000, 30.4), (27500, 26.6),
-    (30000, 24.2),
+    (10000, 300.0), (11000, 266.2), (12000, 200.0), (14000, 200.0), (15000, 178.7), (16000, 123.1), (17500, 90.0),
+    (18800, 70.0), (20000, 60.0), (21000, 50.0), (22500, 40.0), (24000, 37.0), (25000, 30.0), (26000, 30.0),
+    (27500, 20.0), (30000, 20.0),
 )  # fmt: skip
+
+#: Levels follow terrain up to this height at least, m, under whatever model top: fitted.
+LEAST_TOP = 25000.0
 
 #: Acceleration of gravity (m s-2) and gas constant of dry air (J kg-1 K-1), as the printed digits have them.
 GRAVITY, GAS_CONSTANT = 9.80616, 287.04
@@ -40,8 +44,8 @@ _EPSILON = 0.622
 def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     """Return the heights of the levels above ground at sea level, m, ascending, up to the first over the model's top.
 
-    The grid is the coarsest that has more levels than the file, or whose last but two is below the top at the place in
-    the file's count of levels that is above it.
+    The grid is the coarsest that has more levels than the file. Of a file that reaches over the model's top those count
+    alone that lie under it, and two more (fitted).
 
     Parameters
     ----------
@@ -52,9 +56,9 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     """
     above = np.interp(top, *np.transpose(_TOPS))
     for a, b, c in _SPACINGS:
-        k = np.arange(1.0, 2 + math.ceil((abs(b) + math.sqrt(b**2 + 4 * a * (top + abs(c)))) / (2 * a)))
+        k = np.arange(1.0, 5 + math.ceil((abs(b) + math.sqrt(b**2 + 4 * a * (top + abs(c)))) / (2 * a)))
         heights = a * k**2 + b * k + c
-        heights = heights[: np.searchsorted(heights, top, side="right") + 1]
+        heights = heights[: max(3, np.searchsorted(heights, top, side="right") + 1)]
         if len(heights) > len(pressure) or pressure[len(heights) - 3] < above:
             break
     return np.asarray(heights)
@@ -62,14 +66,14 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def squeeze(zsfc: float, top: float) -> float:
-    """Return what heights of levels are multiplied with over terrain, the model's top staying where it is.
+    """Return what heights of levels are multiplied with over terrain.
 
     Parameters
     ----------
     zsfc : float
         Height of the terrain, m above sea level.
     top : float
-        The model's top, m above sea level (``z_top``).
+        Where levels are level, m above sea level: the model's top, or :data:`LEAST_TOP` where that is higher.
     """
     return 1.0 - zsfc / top
 
@@ -164,10 +168,11 @@ def put_on_levels(
 ) -> None:
     """Put a column on the levels particles move on.
 
-    Winds, temperature, relative humidity and omega are linear in height, pressure is in its logarithm. Density is that
-    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R T / p g``. Above the column's last level all
-    stay what they are on the level below, but pressure, which falls by ``density g dz``, and the vertical velocity,
-    which halves from level to level. Fitted to what hycs_std prints.
+    Winds, temperature, humidity and omega are linear in height, pressure is in its logarithm. Density is that
+    of dry air, ``(p - e) / R T``; omega becomes a velocity as ``-omega R Tv / p g``. Above the column's last level
+    winds and temperature stay what they are on the level below, relative humidity what it is at that last level;
+    pressure falls hydrostatically, without humidity from the second such level on; the vertical velocity halves from
+    level to level. Fitted to what hycs_std prints.
 
     Parameters
     ----------
@@ -175,15 +180,15 @@ def put_on_levels(
         Heights of the levels above this ground, m.
     height : ndarray, shape (n,)
         Heights of the column, the ground first, m above it, ascending.
-    column : ndarray, shape (7, n)
+    column : ndarray, shape (8, n)
         u, v (m s-1), omega (hPa s-1), temperature (K), relative humidity (a fraction, not cut off at 1), pressure
-        (hPa), turbulent kinetic energy (m2 s-2).
+        (hPa), turbulent kinetic energy (m2 s-2), specific humidity (kg kg-1).
     out : ndarray, shape (6 or 7, nz)
         Filled in: u, v, w (m s-1, upward), temperature (K), density (kg m-3), pressure (hPa), and turbulent kinetic
         energy (m2 s-2) if there is room for it.
     """
     i, last = 1, height.size - 1
-    u, v, w, t, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    u, v, w, t, virtual, humid, p, tke = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(level.size):
         z = level[k]
         while i < last and height[i] < z:
@@ -194,10 +199,12 @@ def put_on_levels(
             t, tke = _between(column[3], i, share), _between(column[6], i, share)
             humid = min(1.0, _between(column[4], i, share))
             p = column[5, i - 1] * (column[5, i] / column[5, i - 1]) ** share
-            w = -_between(column[2], i, share) * GAS_CONSTANT * t / (p * GRAVITY)
+            virtual = t * (1.0 + _VIRTUAL * _between(column[7], i, share))
+            w = -_between(column[2], i, share) * GAS_CONSTANT * virtual / (p * GRAVITY)
         else:
-            p -= out[4, k - 1] * GRAVITY * (z - level[k - 1]) / 100.0
+            p -= p / (GAS_CONSTANT * virtual) * GRAVITY * (z - level[k - 1])
             w *= 0.5
+            humid, virtual = min(1.0, column[4, last]), t
         out[0, k], out[1, k], out[2, k], out[3, k], out[5, k] = u, v, w, t, p
         if out.shape[0] > 6:
             out[6, k] = tke

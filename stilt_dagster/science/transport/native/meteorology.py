@@ -7,23 +7,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.errors import MeteorologyError
+from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.advection import MeanWind, mean_wind
-from stilt_dagster.science.transport.native.fields import Fields, read_fields
-from stilt_dagster.science.transport.native.levels import squeeze
+from stilt_dagster.science.transport.native.dispersion import second_half_density
+from stilt_dagster.science.transport.native.fields import read_fields
 from stilt_dagster.science.transport.native.mixing_height import least_heights, mixing_heights, scale_factors
 from stilt_dagster.science.transport.native.projection import MapProjection, map_projection
-from stilt_dagster.science.transport.native.turbulence import (
-    column_turbulence,
-    moist_density,
-    potential_temperature,
-    surface_layer,
-)
+from stilt_dagster.science.transport.native.surface_layer import complete_surface
+from stilt_dagster.science.transport.native.turbulence import fill_turbulence
 
 
 class Meteorology(NamedTuple):
@@ -38,9 +34,11 @@ class Meteorology(NamedTuple):
     level : ndarray of float64, shape (nz,)
         Heights of the levels over flat land, m.
     top : float
-        The model's top, m.
+        Where levels are level, m above sea level (:class:`Fields`).
     dens : ndarray of float32, shape (nt, ny, nx, nz)
         Density of dry air, kg m-3.
+    second_half_dens : ndarray of float32, shape (nt, ny, nx, nz)
+        Density that a footprint counts in the second half of a minute, kg m-3.
     sigma_w, timescale : ndarray of float32, shape (nt, ny, nx, nz)
         Standard deviation of the vertical velocity, m s-1, and its Lagrangian timescale, s.
     height : ndarray of float32, shape (nt, ny, nx)
@@ -54,31 +52,11 @@ class Meteorology(NamedTuple):
     level: NDArray[np.float64]
     top: float
     dens: NDArray[np.float32]
+    second_half_dens: NDArray[np.float32]
     sigma_w: NDArray[np.float32]
     timescale: NDArray[np.float32]
     height: NDArray[np.float32]
     terrain: NDArray[np.float32]
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_turbulence(
-    fields: Fields, height: NDArray[np.float32], sigma_w: NDArray[np.float32], timescale: NDArray[np.float32]
-) -> None:
-    """Fill in the turbulence of all columns, shape ``(nt, ny, nx, nz)``, of mixing heights ``(nt, ny, nx)``."""
-    nt, ny, nx, _ = sigma_w.shape
-    for t in range(nt):
-        for j in range(ny):
-            for i in range(nx):
-                level = fields.level * squeeze(fields.zsfc[t, j, i], fields.top)
-                temp, pres = fields.temp[t, j, i], fields.pres[t, j, i]
-                density = moist_density(temp[1], pres[1], fields.dens[t, j, i, 1])
-                theta = potential_temperature(temp[1], pres[1])
-                ustar = max(fields.ustar[t, j, i], 0.01)
-                length, flux = surface_layer(ustar, fields.shtf[t, j, i], density, theta, level[1])
-                column_turbulence(
-                    level, fields.u[t, j, i], fields.v[t, j, i], temp, pres, height[t, j, i], ustar, length, flux,
-                    fields.z0[t, j, i], sigma_w[t, j, i], timescale[t, j, i],
-                )  # fmt: skip
 
 
 _lock = threading.Lock()
@@ -92,7 +70,7 @@ def prepare(path: Path, settings: TransportSettings, release: float) -> Meteorol
     path : Path
         The file, of one grid and of all the hours a run needs.
     settings : TransportSettings
-        Of these ``z_top``, ``kmixd``, ``kmix0`` and ``ziscale`` count.
+        Of these ``z_top``, ``kmixd``, ``kmix0``, ``ziscale`` and ``kbls`` count.
     release : float
         When the particles are released, minutes since 1970: hours of ``ziscale`` count from there.
 
@@ -109,21 +87,28 @@ def prepare(path: Path, settings: TransportSettings, release: float) -> Meteorol
     scaled = (*scale.tolist(), release) if np.any(scale != 1.0) else ()
     with _lock:  # threads that start together decode once
         return _prepare(
-            path.resolve(), (state.st_mtime_ns, state.st_size), settings.z_top, settings.kmixd, settings.kmix0, scaled
+            path.resolve(),
+            (state.st_mtime_ns, state.st_size),
+            settings.z_top,
+            settings.kmixd,
+            settings.kmix0,
+            scaled,
+            settings.kbls,
         )
 
 
 @lru_cache(maxsize=1)
 def _prepare(
-    path: Path, _version: tuple[int, int], top: float, kmixd: int, kmix0: float, scaled: tuple[float, ...]
+    path: Path,
+    _version: tuple[int, int],
+    top: float,
+    kmixd: int,
+    kmix0: float,
+    scaled: tuple[float, ...],
+    kbls: int,
 ) -> Meteorology:
     """Prepare a file; its time and size are in the cache's key, so that a file made anew is read anew."""
-    fields = read_fields(path, top)
-    for name, variable in (("ustar", "USTR"), ("shtf", "SHTF"), ("z0", "RGHS")):
-        if np.isnan(getattr(fields, name)).any():
-            raise MeteorologyError(
-                f"{path} has no {variable}, which the native engine needs: use engine: hysplit, or other meteorology"
-            )
+    fields = complete_surface(read_fields(path, top), *arl.grid_lonlat(arl.read_header(path).grid), kbls == 1)
     height = mixing_heights(fields, kmixd)
     if scaled:
         factors = scale_factors(fields.times, scaled[-1], np.array(scaled[:-1]))[:, None, None]
@@ -131,14 +116,15 @@ def _prepare(
         height = np.where(factors >= 0, height * factors, own).astype(np.float32)
     height = np.maximum(height, least_heights(fields, kmix0))
     sigma_w, timescale = np.empty_like(fields.dens), np.empty_like(fields.dens)
-    _fill_turbulence(fields, height, sigma_w, timescale)
+    fill_turbulence(fields, height, sigma_w, timescale)
     projection = map_projection(fields.projection, fields.zsfc.shape[2])
     return Meteorology(
         projection=projection,
-        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, top),
+        wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top),
         level=fields.level,
-        top=top,
+        top=fields.top,
         dens=fields.dens,
+        second_half_dens=second_half_density(fields.dens, fields.temp, fields.pres),
         sigma_w=sigma_w,
         timescale=timescale,
         height=height,

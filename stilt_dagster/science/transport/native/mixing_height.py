@@ -1,12 +1,15 @@
-"""The height of the mixed layer, ``mlht``: of each grid point on each hour of the meteorology, and at a particle.
+"""The height of the mixed layer, ``mlht``, of each grid point on each hour of the meteorology.
 
-``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25, of air that is warmed by its
-excess over the air around it where the ground heats it (Vogelezang and Holtslag 1996, eq. 2, from the lowest level and
-without the term in the friction velocity; Holtslag and Boville 1993, eq. 3.13; Lin et al. 2003, section 2.3). ``kmixd:
-1`` and ``2`` are those of the HYSPLIT user's guide ("mixing depth computation method").
+``kmixd: 3``, STILT's default, is the height at which a bulk Richardson number reaches 0.25 (Vogelezang and Holtslag
+1996; Lin et al. 2003), of air that is warmed by an excess temperature where the ground heats it (Holtslag and Boville
+1993). ``kmixd: 1`` and ``2`` are as in the HYSPLIT user's guide ("mixing depth computation method").
 
-What these leave open was fitted to what hycs_std prints of designed columns: at which levels and with which density
-each number is taken, how heights between levels come about, that a particle has the height of its nearest grid point.
+What these leave open was fitted to what hycs_std prints of designed columns: that differences are taken from the lowest
+level, of potential temperature without moisture, and without a term in the friction velocity; the density in the
+excess; and how heights between levels come about.
+
+A particle has the heights of its nearest grid point, linear in time. What hycs_std prints of a time step is the mean of
+two: where and when the mean wind began to move the particle, and where and when it ended.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.fields import Fields
-from stilt_dagster.science.transport.native.levels import GAS_CONSTANT, GRAVITY, squeeze
+from stilt_dagster.science.transport.native.levels import GRAVITY, squeeze
+from stilt_dagster.science.transport.native.surface_layer import moist_density, potential_temperature
 
 #: Values of ``kmixd``: the meteorology's own height, of the temperature, of the turbulent kinetic energy, of the
 #: Richardson number. Other values under 10 are as :data:`TEMPERATURE`, from 10 on ``kmixd`` is the height itself, m.
@@ -28,11 +32,12 @@ METEOROLOGY, TEMPERATURE, TKE, RICHARDSON, CONSTANT = 0, 1, 2, 3, 10
 _CRITICAL, _LEAST_SHEAR = 0.25, 1e-4
 
 #: Of the excess temperature: share of the heat flux over the velocity scale; share of the convective velocity scale in
-#: that (both Holtslag and Boville 1993); least temperature scale, K, where the ground does not cool.
-_EXCESS, _CONVECTIVE, _LEAST_THETA_STAR = 8.5, 0.6, 1e-4
+#: that (both Holtslag and Boville 1993); where the ground does not cool least friction velocity, m s-1, and temperature
+#: scale, K (fitted).
+_EXCESS, _CONVECTIVE, _LEAST_USTAR, _LEAST_THETA_STAR = 8.5, 0.6, 1e-4, 1e-4
 
-#: Exponent of potential temperature, specific heat of dry air, J kg-1 K-1, mole mass of water over that of dry air.
-_KAPPA, _HEAT_CAPACITY, _EPSILON = 0.286, 1005.0, 0.622
+#: Specific heat of air, J kg-1 K-1.
+_HEAT_CAPACITY = 1005.0
 
 #: ``kmixd: 1``: excess over the column's least potential temperature, K.
 _WARMER = 2.0
@@ -45,16 +50,11 @@ _LEAST_SHARE = 1e-3
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _theta(temperature: float, pressure: float) -> float:
-    return float(temperature * (1000.0 / pressure) ** _KAPPA)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def excess_temperature(z: float, theta: float, density: float, ustar: float, shtf: float) -> float:
     """Return by how much air that the ground heats is warmer than the lowest level, K.
 
     It is ``8.5 Q / (u*^3 + 0.6 w*^3)^(1/3)``, ``w*^3 = g Q z / theta``, with the heat flux ``Q = H / (density cp)``
-    (Holtslag and Boville 1993, eq. 3.13; the density of the level that is tried is fitted).
+    (Holtslag and Boville 1993; that the density is that of the level that is tried was fitted).
 
     Parameters
     ----------
@@ -67,13 +67,14 @@ def excess_temperature(z: float, theta: float, density: float, ustar: float, sht
     ustar : float
         Friction velocity, m s-1.
     shtf : float
-        Sensible heat flux, W m-2, upward. Where it or *ustar* is not known (NaN), or it cools, there is no excess.
+        Sensible heat flux, W m-2, upward; where it cools there is no excess.
     """
-    if not (shtf >= 0.0 and ustar >= 0.0):
+    if shtf < 0.0:
         return 0.0
+    ustar = max(ustar, _LEAST_USTAR)
     flux = max(shtf / (density * _HEAT_CAPACITY), _LEAST_THETA_STAR * ustar)
     velocity = (ustar**3 + _CONVECTIVE * GRAVITY / theta * flux * z) ** (1.0 / 3.0)
-    return float(_EXCESS * flux / velocity) if velocity > 0.0 else 0.0
+    return float(_EXCESS * flux / velocity)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -101,12 +102,11 @@ def richardson_height(
     ustar, shtf : float
         As :func:`excess_temperature` takes them.
     """
-    theta1, below = _theta(temperature[0], pressure[0]), 0.0
+    theta1, below = potential_temperature(temperature[0], pressure[0]), 0.0
     for k in range(1, z.size):
-        # What the pressure is not dry air's is vapour's.
-        dry = density[k]
-        moist = dry + _EPSILON * (100.0 * pressure[k] / (GAS_CONSTANT * temperature[k]) - dry)
-        warmer = _theta(temperature[k], pressure[k]) - theta1 - excess_temperature(z[k], theta1, moist, ustar, shtf)
+        moist = moist_density(temperature[k], pressure[k], density[k])
+        theta = potential_temperature(temperature[k], pressure[k])
+        warmer = theta - theta1 - excess_temperature(z[k], theta1, moist, ustar, shtf)
         shear = max((u[k] - u[0]) ** 2 + (v[k] - v[0]) ** 2, _LEAST_SHEAR)
         ri = GRAVITY / theta1 * warmer * (z[k] - z[0]) / shear
         if ri >= _CRITICAL:
@@ -130,41 +130,45 @@ def temperature_height(
     """
     coldest = math.inf
     for k in range(z.size):
-        coldest = min(coldest, _theta(temperature[k], pressure[k]))
+        coldest = min(coldest, potential_temperature(temperature[k], pressure[k]))
     k = z.size - 1
-    while k > 0 and _theta(temperature[k], pressure[k]) >= coldest + _WARMER:
+    while k > 0 and potential_temperature(temperature[k], pressure[k]) >= coldest + _WARMER:
         k -= 1
     return float(z[k])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def tke_height(z: NDArray[np.float64], tke: NDArray[np.float32]) -> float:
-    """Return the height of the level under the first one at which turbulence has ended, m above ground (``kmixd: 2``).
+    """Return the height of the last level of the lowest turbulent layer, m above ground (``kmixd: 2``).
 
-    It has where turbulent kinetic energy is less than half of that of the level below, or has fallen to 0.21 m2 s-2
-    (HYSPLIT user's guide; that more energy than on the level below is no end was fitted).
+    The layer ends where turbulent kinetic energy is less than half of that of the level below, or 0.21 m2 s-2 at most
+    (HYSPLIT user's guide). Levels without any energy below the layer do not end it (fitted). Without a turbulent layer
+    it is the lowest level's height.
 
     Parameters
     ----------
     z, tke : ndarray, shape (nz,)
         Heights of the levels above this ground, m; m2 s-2.
     """
+    top = 0
     for k in range(1, z.size):
-        if tke[k] < 0.5 * tke[k - 1] or (tke[k] <= _LEAST_TKE and tke[k] <= tke[k - 1]):
-            return float(z[k - 1])
-    return float(z[-1])
+        if tke[k] < 0.5 * tke[k - 1] or 0.0 < tke[k] <= _LEAST_TKE:
+            break
+        if tke[k] > 0.0:
+            top = k
+    return float(z[top])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def mixing_heights(fields: Fields, kmixd: int) -> NDArray[np.float32]:
-    """Return the mixing height of each grid point and hour, m above ground, shape ``(nt, ny, nx)``.
+    """Return the mixing heights of all grid points and hours, m above ground, shape ``(nt, ny, nx)``.
 
-    It is neither scaled (``ziscale``) nor held at its least (``kmix0``): see :func:`mixing_height_at`.
+    They are neither scaled (:func:`scale_factors`) nor held at their least (:func:`least_heights`), in this order.
 
     Parameters
     ----------
     fields : Fields
-        The meteorology.
+        The meteorology, with a friction velocity and a heat flux everywhere.
     kmixd : int
         Where heights come from. The temperature stands in for what the meteorology lacks: its own mixing height, or
         turbulent kinetic energy.
@@ -241,51 +245,3 @@ def scale_factors(times: NDArray[np.float64], release: float, ziscale: NDArray[n
     hours = (np.abs(times - release) // 60).astype(np.int64)
     factors: NDArray[np.float64] = np.append(ziscale, 1.0)[np.minimum(hours, ziscale.size)]
     return factors
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def mixing_height_at(
-    heights: NDArray[np.float32],
-    own: NDArray[np.float32],
-    least: NDArray[np.float32],
-    factors: NDArray[np.float64],
-    t: int,
-    share: float,
-    x: float,
-    y: float,
-) -> float:
-    """Return the mixing height at a place and time, m above ground: of the nearest grid point, linear in time.
-
-    Of a time step hycs_std prints and uses the mean of two: at the particle's place and time before it was moved by the
-    mean wind, and after.
-
-    Parameters
-    ----------
-    heights : ndarray, shape (nt, ny, nx)
-        As of :func:`mixing_heights`, m.
-    own : ndarray, shape (nt, ny, nx)
-        The meteorology's own, m, which negative factors stand for; NaN where it has none.
-    least : ndarray, shape (ny, nx)
-        As of :func:`least_heights`, m.
-    factors : ndarray, shape (nt,)
-        As of :func:`scale_factors`; ones where ``ziscale`` is 1.
-    t : int
-        Hour of the meteorology at or before the time; the next one is used if *share* is not 0.
-    share : float
-        Of the time from that hour to the next, 0 to 1.
-    x, y : float
-        Place on the grid, from 0.
-    """
-    j, i = int(y + 0.5), int(x + 0.5)
-    height = 0.0
-    for n in range(2):
-        weight = share if n else 1.0 - share
-        if weight <= 0.0:
-            continue
-        factor, h = factors[t + n], heights[t + n, j, i]
-        if factor >= 0.0:
-            h *= factor
-        elif not math.isnan(own[t + n, j, i]):
-            h = own[t + n, j, i]
-        height += weight * max(h, least[j, i])
-    return height

@@ -6,7 +6,7 @@ the ground and the mixing height. Above it HYSPLIT's mixing coefficient (Draxler
 ARL-224, section 4.3) is divided by a timescale of 100 s. What these leave open was fitted to what hycs_std prints:
 
 - The two numbers are those of a grid point and a level, on the hours of the meteorology. A particle has those of the
-  nearest grid point and of the level under it, see :func:`level_under`; linear in time alone.
+  nearest grid point and of a level near it, see :func:`particle_turbulence`, linear in time alone.
 - Powers of one third are powers of 0.3333.
 - Density and potential temperature are those of the second level (75 m), at most twice whose height is a stability.
 - Hanna's neutral case does not occur: the lowest temperature scale keeps air without a heat flux unstable.
@@ -20,74 +20,28 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.levels import GAS_CONSTANT, GRAVITY, level_of
-
-#: Von Karman's constant, specific heat of air (J kg-1 K-1), exponent of potential temperature.
-_KARMAN, _HEAT_CAPACITY, _KAPPA = 0.4, 1005.0, 0.286
+from stilt_dagster.science.transport.native.fields import Fields
+from stilt_dagster.science.transport.native.levels import GRAVITY, level_of, squeeze
+from stilt_dagster.science.transport.native.surface_layer import (
+    KARMAN,
+    moist_density,
+    obukhov,
+    potential_temperature,
+    scales_from_fluxes,
+    stable_heat,
+)
 
 #: One third, as the printed digits have it.
 _THIRD = 0.3333
 
-#: Least temperature scale, K; height over Obukhov length of the second level at most, unstable and stable.
-_LEAST_THETA_STAR, _MOST_UNSTABLE, _MOST_STABLE = 1e-4, -2.0, 10.0
-
 #: Above the mixed layer: Lagrangian timescale, s; least and most mixing coefficient, m2 s-1; Blackadar's length, m;
-#: least squared difference of winds between two levels, m2 s-2; Richardson number at which mixing has long ended.
-FREE_TIMESCALE = 100.0
-_LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.01, 200.0, 150.0, 0.1, 20.0
+#: least squared difference of winds between two levels, m2 s-2; largest Richardson number.
+_FREE_TIMESCALE = 100.0
+_LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.01, 200.0, 150.0, 0.1, 12.54
 
 #: A particle counts as within the mixed layer up to this share of the layer over its top level, and a mixing height
 #: as at a level up to this share of the model's top over it: half of the fourth digit of HYSPLIT's sigma.
 _TOP_SHARE, _SIGMA_ROUNDING = 0.05, 5e-5
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def potential_temperature(temperature: float, pressure: float) -> float:
-    """Return the potential temperature, K, of a temperature, K, and a pressure, hPa."""
-    return float(temperature * (1000.0 / pressure) ** _KAPPA)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def moist_density(temperature: float, pressure: float, dry_density: float) -> float:
-    """Return the density of air with its moisture, which the printed one is without.
-
-    Parameters
-    ----------
-    temperature, pressure, dry_density : float
-        K, hPa, kg m-3.
-    """
-    vapour = pressure - dry_density * GAS_CONSTANT * temperature / 100.0
-    virtual = temperature * (1.0 + 0.61 * 0.622 * vapour / pressure)
-    return float(100.0 * pressure / (GAS_CONSTANT * virtual))
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def surface_layer(ustar: float, heat_flux: float, density: float, theta: float, z2: float) -> tuple[float, float]:
-    """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3, of ``kbls: 1``.
-
-    Parameters
-    ----------
-    ustar : float
-        Friction velocity, m s-1.
-    heat_flux : float
-        Sensible heat flux, W m-2, upward; without one the air counts as unstable.
-    density, theta : float
-        Density, kg m-3, and potential temperature, K, of the second level.
-    z2 : float
-        Height of the second level above ground, m.
-
-    Returns
-    -------
-    tuple of float
-        Obukhov length, negative where unstable, and the flux whose product with the mixing height is the cube of the
-        convective velocity scale, never negative.
-    """
-    theta_star = -heat_flux / (density * _HEAT_CAPACITY * ustar)
-    if abs(theta_star) < _LEAST_THETA_STAR:
-        theta_star = _LEAST_THETA_STAR if heat_flux < 0.0 else -_LEAST_THETA_STAR
-    stability = z2 * _KARMAN * GRAVITY * theta_star / (ustar * ustar * theta)
-    length = z2 / min(max(stability, _MOST_UNSTABLE), _MOST_STABLE)
-    return length, abs(GRAVITY * ustar * theta_star / theta)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -142,14 +96,12 @@ def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float)
     """
     shear2 = max(shear2, _LEAST_SHEAR)
     ri = min(max(GRAVITY * dtheta * dz / (theta * shear2), 0.0), _MOST_RICHARDSON)
-    if ri <= 0.001:
-        x = 1.0893 * ri
-    else:
+    x = 1.0893 * ri
+    if ri > 0.001:
         x = 0.2828e-3 + ri * (0.8049 + ri * (1.6583 + ri * (0.5090e-2 - 1.0063e-3 * ri)))
-    phi = 0.923 * (1.0 + x * (math.sqrt(1.0 + x / 1.5) + math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)))
-    mixing_length = _KARMAN * z / (1.0 + _KARMAN * z / _MIXING_LENGTH)
-    mixing = mixing_length * mixing_length * math.sqrt(shear2) / (dz * phi)
-    return min(max(mixing, _LEAST_MIXING), _MOST_MIXING)
+    mixing_length = KARMAN * z / (1.0 + KARMAN * z / _MIXING_LENGTH)
+    mixing = mixing_length * mixing_length * math.sqrt(shear2) / (dz * stable_heat(x))
+    return float(min(max(mixing, _LEAST_MIXING), _MOST_MIXING))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -180,7 +132,7 @@ def column_turbulence(
     ustar : float
         Friction velocity, m s-1.
     length, buoyancy_flux : float
-        As :func:`surface_layer` returns them.
+        As :func:`obukhov` returns them.
     sigma_w, timescale : ndarray, shape (nz,)
         Filled in, m s-1 and s.
     """
@@ -198,23 +150,116 @@ def column_turbulence(
             # Above the data winds and temperature do not change any more: the air counts as neutral there.
             dtheta = 0.0 if shear2 == 0.0 and temp[k] == temp[k - 1] else theta - theta_below
             mixing = free_mixing(level[k], level[k] - level[k - 1], theta_below, dtheta, shear2)
-        sigma_w[k], timescale[k] = math.sqrt(mixing / FREE_TIMESCALE), FREE_TIMESCALE
+        sigma_w[k], timescale[k] = math.sqrt(mixing / _FREE_TIMESCALE), _FREE_TIMESCALE
         theta_below = theta
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
-    """Return the first level that is not below the mixing height, but for a rounding (fitted).
+def fill_turbulence(
+    fields: Fields,
+    height: NDArray[np.float32],
+    sigma_w: NDArray[np.float32],
+    timescale: NDArray[np.float32],
+) -> None:
+    """Fill in ``sigw``, m s-1, and ``tlgr``, s, of all columns, shape ``(nt, ny, nx, nz)``.
 
     Parameters
     ----------
-    h : float
-        Mixing height over :func:`squeeze`, m.
+    fields : Fields
+        The meteorology, of :func:`complete_surface`.
+    height : ndarray, shape (nt, ny, nx)
+        Mixing height, m.
+    """
+    nt, ny, nx, _ = sigma_w.shape
+    for t in range(nt):
+        for j in range(ny):
+            for i in range(nx):
+                level = fields.level * squeeze(fields.zsfc[t, j, i], fields.top)
+                u, v, temp, pres = fields.u[t, j, i], fields.v[t, j, i], fields.temp[t, j, i], fields.pres[t, j, i]
+                z0 = fields.z0[t, j, i]
+                theta = potential_temperature(temp[1], pres[1])
+                density = moist_density(temp[1], pres[1], fields.dens[t, j, i, 1])
+                ustar, theta_star = scales_from_fluxes(fields.ustar[t, j, i], fields.shtf[t, j, i], density)
+                length, flux = obukhov(ustar, theta_star, theta, level[1])
+                column_turbulence(
+                    level, u, v, temp, pres, height[t, j, i], ustar, length, flux, z0,
+                    sigma_w[t, j, i], timescale[t, j, i],
+                )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def particle_turbulence(
+    height: float,
+    level: NDArray[np.float64],
+    top: float,
+    shrink: float,
+    share: float,
+    h0: float,
+    h1: float,
+    sigma0: NDArray[np.float32],
+    sigma1: NDArray[np.float32],
+    timescale0: NDArray[np.float32],
+    timescale1: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Return ``sigw``, m s-1, and ``tlgr``, s, of a particle: those of its layer, :func:`layer_turbulence`.
+
+    Parameters
+    ----------
+    height : float
+        Height of the particle above ground over :func:`squeeze`, m.
+    top : float
+        Where levels are level, m.
+    level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1
+        As :func:`layer_turbulence` takes them.
+    """
+    mixed = mixing_level((h0 + share * (h1 - h0)) / shrink, level, top)
+    k = layer_of(height, level, mixed)
+    sigma, timescale = layer_turbulence(k, level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1)
+    return sigma, timescale
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def layer_turbulence(
+    k: int,
+    level: NDArray[np.float64],
+    shrink: float,
+    share: float,
+    h0: float,
+    h1: float,
+    sigma0: NDArray[np.float32],
+    sigma1: NDArray[np.float32],
+    timescale0: NDArray[np.float32],
+    timescale1: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Return ``sigw``, m s-1, and ``tlgr``, s, of a layer between two hours of the nearest grid point (fitted).
+
+    Both hours are asked at the same share of their mixing heights, as in STILT (Lin et al. 2003): at the level nearest
+    to the layer's own times the hour's mixing height over that of the moment.
+
+    Parameters
+    ----------
+    k : int
+        The layer, that of level *k*.
     level : ndarray, shape (nz,)
         Heights of the levels over flat land, m.
-    top : float
-        The model's top, m.
+    shrink : float
+        :func:`squeeze` of the ground under the particle.
+    share : float
+        Share of the later hour: where the end of the time step lies between the two.
+    h0, h1 : float
+        Mixing heights of the two hours at the grid point, m.
+    sigma0, sigma1, timescale0, timescale1 : ndarray, shape (nz,)
+        The two hours of :func:`fill_turbulence` at the grid point.
     """
+    h = h0 + share * (h1 - h0)
+    s0, t0 = _at_height(level[k] * h0 / h, level, shrink, sigma0, timescale0)
+    s1, t1 = _at_height(level[k] * h1 / h, level, shrink, sigma1, timescale1)
+    return s0 + share * (s1 - s0), t0 + share * (t1 - t0)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
+    """Return the first level that is not below a mixing height over :func:`squeeze`, m, but for a rounding (fitted)."""
     k = 0
     while k < level.size - 1 and level[k] < h - _SIGMA_ROUNDING * top:
         k += 1
@@ -237,59 +282,32 @@ def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
     mixed : int
         The mixed layer's top level, :func:`mixing_level`.
     """
-    k = min(int(level_of(max(height, level[0]))), level.size - 1)
+    k = min(int(level_of(max(height, level[0]), level)), level.size - 1)
     if k == mixed and k < level.size - 1 and height - level[k] >= _TOP_SHARE * (level[k + 1] - level[k]):
         return k + 1
     return k
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def nearest_level(height: float, level: NDArray[np.float64]) -> int:
-    """Return the level that lies nearest to a height, both over flat land, m."""
-    k = min(int(level_of(max(height, level[0]))), level.size - 1)
-    if k < level.size - 1 and height - level[k] >= 0.5 * (level[k + 1] - level[k]):
-        return k + 1
-    return k
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def particle_turbulence(
+def _at_height(
     height: float,
     level: NDArray[np.float64],
-    top: float,
     shrink: float,
-    share: float,
-    h0: float,
-    h1: float,
-    sigma0: NDArray[np.float32],
-    sigma1: NDArray[np.float32],
-    timescale0: NDArray[np.float32],
-    timescale1: NDArray[np.float32],
+    sigma_w: NDArray[np.float32],
+    timescale: NDArray[np.float32],
 ) -> tuple[float, float]:
-    """Return ``sigw``, m s-1, and ``tlgr``, s, of a particle, between two hours of the nearest grid point (fitted).
+    """Return the turbulence of the level nearest to a height over :func:`squeeze`, m.
 
-    Both hours are asked at the same share of their mixing heights, as in STILT (Lin et al. 2003): at the level nearest
-    to the particle's own times its hour's mixing height over that of the moment.
-
-    Parameters
-    ----------
-    height : float
-        Height of the particle above ground over :func:`squeeze`, m.
-    level : ndarray, shape (nz,)
-        Heights of the levels over flat land, m.
-    top : float
-        The model's top, m.
-    shrink : float
-        :func:`squeeze` of the ground under the particle.
-    share : float
-        Share of the later hour: where the end of the time step lies between the two.
-    h0, h1 : float
-        Mixing heights of the two hours at the grid point, m.
-    sigma0, sigma1, timescale0, timescale1 : ndarray, shape (nz,)
-        The two hours of :func:`column_turbulence` at the grid point.
+    There are levels above those of the data, up to the model's top: in them the air is neutral.
     """
-    h = h0 + share * (h1 - h0)
-    own = level[layer_of(height, level, mixing_level(h / shrink, level, top))]
-    k0, k1 = nearest_level(own * h0 / h, level), nearest_level(own * h1 / h, level)
-    sigma = sigma0[k0] + share * (sigma1[k1] - sigma0[k0])
-    return sigma, timescale0[k0] + share * (timescale1[k1] - timescale0[k0])
+    place, last = level_of(max(height, level[0]), level), level.size - 1
+    k = int(place)
+    if k >= last:
+        rise = level[last] - 2.0 * level[last - 1] + level[last - 2]
+        n = round(place) - last
+        dz = level[last] - level[last - 1] + n * rise
+        z = level[last] + n * (level[last] - level[last - 1]) + 0.5 * n * (n + 1) * rise
+        return math.sqrt(free_mixing(z * shrink, dz * shrink, 300.0, 0.0, 0.0) / _FREE_TIMESCALE), _FREE_TIMESCALE
+    if height - level[k] >= 0.5 * (level[k + 1] - level[k]):
+        k += 1
+    return sigma_w[k], timescale[k]

@@ -3,16 +3,20 @@
 hycs_std prints density, temperature and pressure at the height it prints; ``sigw``, ``tlgr`` and ``foot`` are those of
 the internal layer that height lies in, also when the particle came there within the minute (found in weather that is
 the same everywhere: values jump at the bounds of layers and change with nothing else). So each printed row stands by
-itself, and an engine can be asked for the same place and minute. All are of the column below the particle before the
-minute's turbulence moved it sideways, which is not printed: some 50 m, of no weight but where terrain is steep (terrain
-interpolated to the printed place is right to 0.03 m without turbulence, and to 0.5 m with it, on slopes of 1 to 10).
+itself, and an engine can be asked for the same place and minute. ``mlht`` alone is that of half a minute before the end
+of the step, in its middle (by then where it changes it is right to 0.01 %, at the end to 0.2 to 0.5 %): an engine is
+asked for what hycs_std prints.
+
+All are of the column below the particle before the minute's turbulence moved it sideways, which is not printed: some
+50 m, of no weight but where terrain is steep (terrain interpolated to the printed place is right to 0.03 m without
+turbulence, and to 0.5 m with it, on slopes of 1 to 10).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +35,6 @@ Floats = NDArray[np.float64]
 QUANTITIES = ("mlht", "dens", "sigw", "tlgr", "foot", "temz", "pres", "zsfc")
 
 _VARSIWANT = ["time", "indx", "long", "lati", "zagl", "samt", *QUANTITIES]
-
-
-class Diagnoses(Protocol):
-    """What can tell of places what hycs_std prints there."""
-
-    def diagnose(
-        self, meteorology: Path, times: Floats, lon: Floats, lat: Floats, zagl: Floats, settings: TransportSettings
-    ) -> dict[str, Floats]:
-        """Return values by name, in the shape of the places; times are minutes since 1970 UTC."""
 
 
 def printed(meteorology: Path, box: Box, time: dt.datetime, n: int) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from stilt_dagster_tests.science.transport.native.comparison import (
     printed,
     relative_errors,
 )
-from stilt_dagster_tests.science.transport.native.weather import BOX, Weather
+from stilt_dagster_tests.science.transport.native.diagnosis import diagnose
+from stilt_dagster_tests.science.transport.native.weather import BOX, Vertical, Weather
 
 engine_module = pytest.importorskip("stilt_dagster.science.transport.native.engine")
 
@@ -31,6 +32,7 @@ NIGHT, MORNING, DAY = (dt.datetime(2023, 7, 15, *at, tzinfo=dt.UTC) for at in ((
 GRID = Grid(BOX[0], BOX[2], 0.04, BOX[1], BOX[3], 0.04)
 INSIDE = (-113.0, 39.8, -111.0, 41.6)
 SHORT = TransportSettings(n_hours=-1, numpar=50)
+KINDS: tuple[Vertical, ...] = ("sigma", "pressure", "hybrid")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,9 @@ def native() -> Engine:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Generated meteorology on sigma and on pressure levels, over mountains."""
+    """Generated meteorology on each kind of levels, over mountains."""
     folder = tmp_path_factory.mktemp("weather")
-    return {kind: Weather(kind, relief=1200.0).write(folder / kind) for kind in ("sigma", "pressure")}
+    return {kind: Weather(kind, relief=1200.0, friction=True).write(folder / kind) for kind in KINDS}
 
 
 def equal(a: Particles, b: Particles) -> bool:
@@ -85,14 +87,10 @@ def test_its_table_is_one_that_hysplit_makes(native: Engine, files: dict[str, Pa
 
 
 @pytest.mark.parametrize("time", [NIGHT, MORNING], ids=["night", "morning"])
-@pytest.mark.parametrize("kind", ["sigma", "pressure"])
-def test_values_are_those_that_hycs_std_prints_there(
-    native: Engine, files: dict[str, Path], kind: str, time: dt.datetime
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_those_that_hycs_std_prints_there(files: dict[str, Path], kind: str, time: dt.datetime) -> None:
     rows = printed(files[kind], INSIDE, time, 100)
-    found = native.diagnose(  # type: ignore[attr-defined]
-        files[kind], rows["minute"], rows["lon"], rows["lat"], rows["zagl"], TransportSettings(n_hours=-1)
-    )
+    found = diagnose(files[kind], rows["minute"], rows["lon"], rows["lat"], rows["zagl"], TransportSettings(n_hours=-1))
     for name in QUANTITIES:
         errors = relative_errors(rows, found, name)
         assert np.median(errors) <= 0.01, name

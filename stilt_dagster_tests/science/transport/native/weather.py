@@ -43,6 +43,8 @@ class Weather:
         Height of its ranges of mountains above the plain, m.
     wind : float
         Speed aloft, m/s.
+    friction : bool
+        Whether files on longitude and latitude say the friction velocity and the roughness, which GDAS's do not.
     steady : float, optional
         A solar hour at which the weather stays, the same everywhere.
     hours : int
@@ -52,6 +54,7 @@ class Weather:
     vertical: Vertical
     relief: float = 0.0
     wind: float = 5.0
+    friction: bool = False
     steady: float | None = None
     hours: int = 20
 
@@ -103,11 +106,12 @@ class Weather:
             "DSWF": 900 * ground.sun, "PBLH": ground.mixing_height, "TCLD": 0.0, "CAPE": 0.0,
         }  # fmt: skip
         if lambert:
-            surface |= {"LHTF": 0.4 * np.maximum(ground.heat, 0), "USTR": ground.friction, "RGHS": ground.roughness}
-            surface |= {"REFC": 0.0}
+            surface |= {"LHTF": 0.4 * np.maximum(ground.heat, 0), "REFC": 0.0}
         else:
             stress = 1.1 * ground.friction**2 / np.maximum(np.hypot(u10, v10), 0.1)
             surface |= {"UMOF": -stress * u10, "VMOF": -stress * v10, "TPP6": 0.0}
+        if lambert or self.friction:
+            surface |= {"USTR": ground.friction, "RGHS": ground.roughness}
         found: dict[tuple[str, int, Any], Any] = {(name, 0, None): values for name, values in surface.items()}
         if lambert:
             found["TPP1", 0, "DIFR"] = 0.0
