@@ -148,6 +148,32 @@ def value_at(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def mean_velocity(
+    met: Meteorology, t: float, x: float, y: float, lift: float, levels: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return the mean wind of the steps of a half minute, as :func:`velocity_at` does.
+
+    Parameters
+    ----------
+    met, t, x, y
+        The meteorology, the time and the grid coordinates.
+    lift : float
+        Of all steps, m of level height.
+    levels : ndarray, shape (nz,)
+        Seconds that the wind is that of each level, of :func:`disperse`.
+    """
+    u, v, w = 0.0, 0.0, 0.0
+    for k in range(met.level.size):
+        if levels[k] > 0.0:
+            part = levels[k] / HALF_MINUTE
+            uk, vk, wk = velocity_at(met.wind, t, x, y, met.level[k] + lift)
+            u += part * uk
+            v += part * vk
+            w += part * wk
+    return u, v, w
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def footprint_at(
     met: Meteorology,
     field: NDArray[np.float32],
@@ -198,7 +224,7 @@ def follow(
     kept = np.zeros(n, np.int64)
     column = Column(np.empty(nz), np.empty(nz), np.empty(nz), np.empty(nz))
     bound, sigma_w, timescale, density = column
-    flux_density, tlfrac = np.empty(nz), release.tlfrac
+    flux_density, levels, tlfrac = np.empty(nz), np.empty(nz), release.tlfrac
     limit = met.level[nz - 1]
     n_minutes = min(release.n_minutes, int(release.time - met.wind.times[0]))
     for p in range(n):
@@ -216,10 +242,12 @@ def follow(
             depth0 = flux_depth(release.veght, h0)
             shrink0 = squeeze(surface_at(met.wind, met.terrain, t, x, y), met.top)
             fill_column(met, t, x, y, shrink0, column)
+            levels[:] = 0.0
             first = disperse(
-                z * shrink0, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, words, normals
-            )
-            u0, v0, w0 = velocity_at(met.wind, t, x, y, first.mean_height / shrink0)
+                z * shrink0, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density,
+                met.level, shrink0, levels, words, normals,
+            )  # fmt: skip
+            u0, v0, w0 = mean_velocity(met, t, x, y, 0.0, levels)
             z = abs(first.height / shrink0 + 0.5 * _STEP * w0)
             # The second half in that where and when it would end.
             t0, t = t, t + _STEP
@@ -229,19 +257,18 @@ def follow(
             terrain = surface_at(met.wind, met.terrain, t, x1, y1)
             shrink1 = squeeze(terrain, met.top)
             fill_column(met, t, x1, y1, shrink1, column)
+            levels[:] = 0.0
             second = disperse(
                 z * shrink1, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
-                words, normals,
+                met.level, shrink1, levels, words, normals,
             )  # fmt: skip
-            u1, v1, w1 = velocity_at(met.wind, t, x1, y1, second.mean_height / shrink1 + 0.5 * _STEP * w0)
+            u1, v1, w1 = mean_velocity(met, t, x1, y1, 0.5 * _STEP * w0, levels)
             samt = (first.inside + second.inside) / 60.0
             foot = 0.0
             if first.inside:
                 foot = footprint_at(met, met.dens, t0, x, y, shrink0, depth0, first.inside, flux_density)
             if second.inside:
-                foot += footprint_at(
-                    met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density
-                )
+                foot += footprint_at(met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density)
             x += 0.5 * _STEP * (u0 + u1)
             y += 0.5 * _STEP * (v0 + v1)
             z = min(abs(second.height / shrink1 + 0.5 * _STEP * w1), limit)
