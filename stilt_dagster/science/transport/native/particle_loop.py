@@ -8,9 +8,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.advection import advect, cell, on_grid, start_height, surface_at, time_step
+from stilt_dagster.science.transport.native.advection import (
+    advect,
+    cell,
+    height_of_wind,
+    on_grid,
+    start_height,
+    surface_at,
+    time_step,
+)
 from stilt_dagster.science.transport.native.dispersion import (
     HALF_MINUTE,
+    THIN_LAYER,
     disperse,
     fill_bounds,
     flux_depth,
@@ -214,6 +223,8 @@ def follow(
             height, w, layer = second.height, second.velocity, second.layer
             # The mean wind moves a particle within the steps of its turbulence, at the heights it has there.
             mean_height = 0.5 * (first.mean_height + second.mean_height) / shrink
+            mixed = mixing_level(mixing_height_at(met, t, x1, y1) / shrink, met.level, met.top)
+            mean_height = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, mean_height)
             x, y, _, _ = advect(met.wind, t - _STEP, x, y, mean_height, _STEP)
             sigma = horizontal_sigma(height, met.level, shrink, sigma_w)
             if minute:
