@@ -76,9 +76,7 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 #: Particle variables the engine gives, by the names of ``varsiwant``.
-VARIABLES = frozenset(
-    {"time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "temp", "pres", "zsfc"}
-)
+VARIABLES = frozenset({"time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc"})
 
 
 def _unknown_variables(settings: TransportSettings) -> str:

@@ -227,13 +227,13 @@ def _count_levels(
     zsfc: NDArray[np.float32],
     top: float,
 ) -> int:
-    """Return how many levels are kept: those that data reach, and some."""
+    """Return how many levels are kept: those that data reach, and some; three tell the grid."""
     if heights.size:
         highest = (heights[-1] - zsfc).max()
     else:
         t, p = columns[_T], columns[_P]
         highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0).max()
-    return int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND
+    return max(3, int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND)
 
 
 def _columns(

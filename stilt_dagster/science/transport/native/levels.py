@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 #: The grids hycs_std chooses from: a, b and c, the coarsest first. Seen in MESSAGE.
 _SPACINGS = ((30, -25, 5), (20, -15, 5), (15, -5, 0), (10, -10, 10), (5, 5, 0), (2.5, 2.5, 0))
 
-#: Pressure (hPa) that a file's level must lie under to be above a model top (m): measured at these tops to 0.1 hPa, and
-#: a guess between them.
+#: Pressure (hPa) that a file's level must lie under to be above a model top (m), measured at these tops. Its other
+#: levels shift it by some per cent, and between the tops it is a guess. It decides of files alone that have more levels
+#: than the grid and reach over the top.
 _TOPS = (
-    (0, 1013), (220, 979.7), (400, 963.4), (650, 941.2), (1000, 911.0), (1500, 859.2), (2000, 796.2), (2500, 764.0),
+    (0, 1013), (220, 979.7), (400, 963.4), (650, 941.2), (1000, 911.8), (1500, 859.2), (2000, 807.8), (2500, 764.0),
     (3000, 714.2), (4000, 632.8), (5000, 564.6), (6000, 500.0), (7000, 428.7), (8000, 400.0), (9000, 325.5),
-    (10000, 308.2), (11000, 266.2), (12000, 200.0), (14000, 200.0), (15000, 178.7), (16000, 123.1), (17500, 90.0),
-    (18800, 70.0), (20000, 77.6), (22000, 50.0), (22500, 40.0), (24000, 37.0), (25000, 30.4), (27500, 26.6),
-    (30000, 24.2),
+    (10000, 300.0), (11000, 266.2), (12000, 200.0), (14000, 200.0), (15000, 178.7), (16000, 123.1), (17500, 90.0),
+    (18800, 70.0), (20000, 60.0), (21000, 50.0), (22500, 40.0), (24000, 37.0), (25000, 30.0), (26000, 30.0),
+    (27500, 20.0), (30000, 20.0),
 )  # fmt: skip
 
 #: Levels follow terrain up to this height at least, m, under whatever model top: fitted.
@@ -43,8 +44,8 @@ _EPSILON = 0.622
 def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     """Return the heights of the levels above ground at sea level, m, ascending, up to the first over the model's top.
 
-    The grid is the coarsest that has more levels than the file, or whose last but two is below the top at the place in
-    the file's count of levels that is above it.
+    The grid is the coarsest that has more levels than the file. Of a file that reaches over the model's top those count
+    alone that lie under it, and two more (fitted).
 
     Parameters
     ----------
@@ -55,9 +56,9 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     """
     above = np.interp(top, *np.transpose(_TOPS))
     for a, b, c in _SPACINGS:
-        k = np.arange(1.0, 2 + math.ceil((abs(b) + math.sqrt(b**2 + 4 * a * (top + abs(c)))) / (2 * a)))
+        k = np.arange(1.0, 5 + math.ceil((abs(b) + math.sqrt(b**2 + 4 * a * (top + abs(c)))) / (2 * a)))
         heights = a * k**2 + b * k + c
-        heights = heights[: np.searchsorted(heights, top, side="right") + 1]
+        heights = heights[: max(3, np.searchsorted(heights, top, side="right") + 1)]
         if len(heights) > len(pressure) or pressure[len(heights) - 3] < above:
             break
     return np.asarray(heights)

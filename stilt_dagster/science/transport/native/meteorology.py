@@ -14,6 +14,7 @@ from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.advection import MeanWind, mean_wind
+from stilt_dagster.science.transport.native.dispersion import second_half_density
 from stilt_dagster.science.transport.native.fields import read_fields
 from stilt_dagster.science.transport.native.mixing_height import least_heights, mixing_heights, scale_factors
 from stilt_dagster.science.transport.native.projection import MapProjection, map_projection
@@ -36,6 +37,8 @@ class Meteorology(NamedTuple):
         Where levels are level, m above sea level (:class:`Fields`).
     dens : ndarray of float32, shape (nt, ny, nx, nz)
         Density of dry air, kg m-3.
+    second_half_dens : ndarray of float32, shape (nt, ny, nx, nz)
+        Density that a footprint counts in the second half of a minute, kg m-3.
     sigma_w, timescale : ndarray of float32, shape (nt, ny, nx, nz)
         Standard deviation of the vertical velocity, m s-1, and its Lagrangian timescale, s.
     height : ndarray of float32, shape (nt, ny, nx)
@@ -49,6 +52,7 @@ class Meteorology(NamedTuple):
     level: NDArray[np.float64]
     top: float
     dens: NDArray[np.float32]
+    second_half_dens: NDArray[np.float32]
     sigma_w: NDArray[np.float32]
     timescale: NDArray[np.float32]
     height: NDArray[np.float32]
@@ -120,6 +124,7 @@ def _prepare(
         level=fields.level,
         top=fields.top,
         dens=fields.dens,
+        second_half_dens=second_half_density(fields.dens, fields.temp, fields.pres),
         sigma_w=sigma_w,
         timescale=timescale,
         height=height,

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.advection import (
-    advect,
     cell,
     height_of_wind,
     on_grid,
     start_height,
     surface_at,
     time_step,
+    velocity_at,
 )
 from stilt_dagster.science.transport.native.dispersion import (
     HALF_MINUTE,
@@ -31,7 +31,7 @@ from stilt_dagster.science.transport.native.levels import level_of, squeeze
 from stilt_dagster.science.transport.native.meteorology import Meteorology
 from stilt_dagster.science.transport.native.projection import cells_per_metre, to_grid, to_lonlat
 from stilt_dagster.science.transport.native.random_numbers import begin_particle, next_normal, next_uniform
-from stilt_dagster.science.transport.native.turbulence import _at_height, mixing_level
+from stilt_dagster.science.transport.native.turbulence import layer_turbulence, mixing_level
 
 #: What is filled in of each particle and minute: by the names of a particle table.
 COLUMNS = ("lon", "lat", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc")
@@ -117,10 +117,9 @@ def fill_column(met: Meteorology, t: float, x: float, y: float, shrink: float, c
     dens0, dens1 = met.dens[s, j, i], met.dens[s + 1, j, i]
     fill_bounds(met.level, shrink, mixing_level(h / shrink, met.level, met.top), column.bound)
     for k in range(met.level.size):
-        s0, t0 = _at_height(met.level[k] * h0 / h, met.level, shrink, sigma0, timescale0)
-        s1, t1 = _at_height(met.level[k] * h1 / h, met.level, shrink, sigma1, timescale1)
-        column.sigma_w[k] = s0 + share * (s1 - s0)
-        column.timescale[k] = t0 + share * (t1 - t0)
+        column.sigma_w[k], column.timescale[k] = layer_turbulence(
+            k, met.level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1
+        )
         column.density[k] = dens0[k] + share * (dens1[k] - dens0[k])
 
 
@@ -151,15 +150,26 @@ def value_at(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def unit_footprint(
-    met: Meteorology, t: float, x: float, y: float, shrink: float, depth: float, density: NDArray[np.float64]
+def footprint_at(
+    met: Meteorology,
+    field: NDArray[np.float32],
+    t: float,
+    x: float,
+    y: float,
+    shrink: float,
+    depth: float,
+    seconds: float,
+    density: NDArray[np.float64],
 ) -> float:
-    """Return ``foot`` of a whole minute below *depth*; *density*, shape ``(nz,)``, is filled in as far as needed."""
-    for k in range(met.flux_dens.shape[3]):
-        density[k] = level_value(met, met.flux_dens, t, x, y, k)
+    """Return ``foot`` of some seconds below *depth*; *field* is what densities it counts.
+
+    *density*, shape ``(nz,)``, is filled in as far as needed.
+    """
+    for k in range(met.level.size):
+        density[k] = level_value(met, field, t, x, y, k)
         if met.level[k] * shrink > depth:
             break
-    foot: float = footprint(60.0, depth, met.level, shrink, density)
+    foot: float = footprint(seconds, depth, met.level, shrink, density)
     return foot
 
 
@@ -191,42 +201,57 @@ def follow(
     column = Column(np.empty(nz), np.empty(nz), np.empty(nz), np.empty(nz))
     bound, sigma_w, timescale, density = column
     flux_density, tlfrac = np.empty(nz), release.tlfrac
+    limit = met.level[nz - 1]
     n_minutes = min(release.n_minutes, int(release.time - met.wind.times[0]))
     for p in range(n):
         begin_particle(words, p)
         next_uniform(words)  # the place in a column's slab
         t = release.time
         x, y = to_grid(met.projection, release.lon[p], release.lat[p])
-        height = release.height[p]
-        if release.above_sea:
-            height = max(height - surface_at(met.wind, met.terrain, t, x, y), 0.0)
-        z = start_height(met.wind, met.terrain, met.top, t, x, y, height, _STEP)
-        w, u, v = next_normal(words, normals), 0.0, 0.0
+        z = start_height(met.wind, met.terrain, met.top, t, x, y, release.height[p], _STEP, release.above_sea)
+        velocity, u, v = next_normal(words, normals), 0.0, 0.0
         for minute in range(n_minutes):
-            h = mixing_height_at(met, t, x, y)
-            x1, y1, z1, moved = advect(met.wind, t, x, y, z, _STEP)
-            if not moved:
+            if not on_grid(met.wind, x, y):
                 break
-            t += _STEP
-            h = 0.5 * (h + mixing_height_at(met, t, x1, y1))
-            depth = flux_depth(release.veght, h)
-            terrain = surface_at(met.wind, met.terrain, t, x1, y1)
-            shrink = squeeze(terrain, met.top)
-            fill_column(met, t, x1, y1, shrink, column)
+            # The first half of the minute is in the air where and when it begins.
+            h0 = mixing_height_at(met, t, x, y)
+            depth0 = flux_depth(release.veght, h0)
+            shrink0 = squeeze(surface_at(met.wind, met.terrain, t, x, y), met.top)
+            fill_column(met, t, x, y, shrink0, column)
             first = disperse(
-                z1 * shrink, w, HALF_MINUTE, tlfrac, depth, bound, sigma_w, timescale, density, words, normals
+                z * shrink0, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, words, normals
             )
+            mixed = mixing_level(h0 / shrink0, met.level, met.top)
+            above = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, first.mean_height / shrink0)
+            u0, v0, w0 = velocity_at(met.wind, t, x, y, above)
+            z = abs(first.height / shrink0 + 0.5 * _STEP * w0)
+            # The second half in that where and when it would end.
+            t0, t = t, t + _STEP
+            x1, y1 = x + _STEP * u0, y + _STEP * v0
+            h1 = mixing_height_at(met, t, x1, y1)
+            depth1 = flux_depth(release.veght, h1)
+            terrain = surface_at(met.wind, met.terrain, t, x1, y1)
+            shrink1 = squeeze(terrain, met.top)
+            fill_column(met, t, x1, y1, shrink1, column)
             second = disperse(
-                first.height, first.velocity, HALF_MINUTE, tlfrac, depth, bound, sigma_w, timescale, density,
+                z * shrink1, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
                 words, normals,
             )  # fmt: skip
-            height, w, layer = second.height, second.velocity, second.layer
-            # The mean wind moves a particle within the steps of its turbulence, at the heights it has there.
-            mean_height = 0.5 * (first.mean_height + second.mean_height) / shrink
-            mixed = mixing_level(mixing_height_at(met, t, x1, y1) / shrink, met.level, met.top)
-            mean_height = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, mean_height)
-            x, y, _, _ = advect(met.wind, t - _STEP, x, y, mean_height, _STEP)
-            sigma = horizontal_sigma(height, met.level, shrink, sigma_w)
+            mixed = mixing_level(h1 / shrink1, met.level, met.top)
+            above = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, second.mean_height / shrink1)
+            u1, v1, w1 = velocity_at(met.wind, t, x1, y1, above)
+            samt = (first.inside + second.inside) / 60.0
+            foot = 0.0
+            if first.inside:
+                foot = footprint_at(met, met.dens, t0, x, y, shrink0, depth0, first.inside, flux_density)
+            if second.inside:
+                foot += footprint_at(met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density)
+            x += 0.5 * _STEP * (u0 + u1)
+            y += 0.5 * _STEP * (v0 + v1)
+            z = min(abs(second.height / shrink1 + 0.5 * _STEP * w1), limit)
+            height, velocity, layer = z * shrink1, second.velocity, second.layer
+            rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink1)
+            sigma = horizontal_sigma(height, met.level, shrink1, sigma_w)
             if minute:
                 u = next_horizontal(u, sigma, 60.0, release.hscale, next_normal(words, normals))
                 v = next_horizontal(v, sigma, 60.0, release.hscale, next_normal(words, normals))
@@ -235,13 +260,10 @@ def follow(
             along_x, along_y = cells_per_metre(met.projection, x, y)
             x += 60.0 * along_x * u
             y += 60.0 * along_y * v
-            z = height / shrink
-            samt = (first.inside + second.inside) / 60.0
             rows[0, p, minute], rows[1, p, minute] = to_lonlat(met.projection, x, y)
             rows[2, p, minute] = height
-            rows[3, p, minute] = samt * unit_footprint(met, t, x, y, shrink, depth, flux_density) if samt else 0.0
-            rows[4, p, minute] = h
-            rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink)
+            rows[3, p, minute] = foot
+            rows[4, p, minute] = 0.5 * (h0 + h1)
             rows[6, p, minute] = samt
             rows[7, p, minute] = sigma_w[layer]
             rows[8, p, minute] = timescale[layer]

@@ -17,8 +17,8 @@ from stilt_dagster.science.transport.native.meteorology import Meteorology, prep
 from stilt_dagster.science.transport.native.particle_loop import (
     Column,
     fill_column,
+    footprint_at,
     mixing_height_at,
-    unit_footprint,
     value_at,
 )
 from stilt_dagster.science.transport.native.projection import to_grid
@@ -74,5 +74,7 @@ def _diagnose(
         out[3, n] = value_at(met, temp, t, x, y, zagl[n], shrink)
         out[4, n] = value_at(met, pres, t, x, y, zagl[n], shrink)
         out[5, n], out[6, n] = column.sigma_w[layer], column.timescale[layer]
-        out[7, n] = unit_footprint(met, t, x, y, shrink, flux_depth(veght, out[1, n]), density)
+        depth = flux_depth(veght, out[1, n])
+        out[7, n] = footprint_at(met, met.dens, t, x, y, shrink, depth, 30.0, density)
+        out[7, n] += footprint_at(met, met.second_half_dens, t, x, y, shrink, depth, 30.0, density)
     return out
