@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.advection import (
     cell,
-    height_of_wind,
     on_grid,
     start_height,
     surface_at,
@@ -19,7 +18,6 @@ from stilt_dagster.science.transport.native.advection import (
 )
 from stilt_dagster.science.transport.native.dispersion import (
     HALF_MINUTE,
-    THIN_LAYER,
     disperse,
     fill_bounds,
     flux_depth,
@@ -221,9 +219,7 @@ def follow(
             first = disperse(
                 z * shrink0, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, words, normals
             )
-            mixed = mixing_level(h0 / shrink0, met.level, met.top)
-            above = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, first.mean_height / shrink0)
-            u0, v0, w0 = velocity_at(met.wind, t, x, y, above)
+            u0, v0, w0 = velocity_at(met.wind, t, x, y, first.mean_height / shrink0)
             z = abs(first.height / shrink0 + 0.5 * _STEP * w0)
             # The second half in that where and when it would end.
             t0, t = t, t + _STEP
@@ -237,15 +233,15 @@ def follow(
                 z * shrink1, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
                 words, normals,
             )  # fmt: skip
-            mixed = mixing_level(h1 / shrink1, met.level, met.top)
-            above = height_of_wind(met.wind, met.level, mixed, THIN_LAYER, second.mean_height / shrink1)
-            u1, v1, w1 = velocity_at(met.wind, t, x1, y1, above)
+            u1, v1, w1 = velocity_at(met.wind, t, x1, y1, second.mean_height / shrink1 + 0.5 * _STEP * w0)
             samt = (first.inside + second.inside) / 60.0
             foot = 0.0
             if first.inside:
                 foot = footprint_at(met, met.dens, t0, x, y, shrink0, depth0, first.inside, flux_density)
             if second.inside:
-                foot += footprint_at(met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density)
+                foot += footprint_at(
+                    met, met.second_half_dens, t, x1, y1, shrink1, depth1, second.inside, flux_density
+                )
             x += 0.5 * _STEP * (u0 + u1)
             y += 0.5 * _STEP * (v0 + v1)
             z = min(abs(second.height / shrink1 + 0.5 * _STEP * w1), limit)
