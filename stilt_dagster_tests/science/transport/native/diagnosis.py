@@ -1,4 +1,4 @@
-"""What the native engine takes the air to be at places and minutes, by the kernels that its particle loop is made of."""
+"""What the native engine takes the air to be at places and minutes, by the kernels its particle loop is made of."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ def _diagnose(
         out[3, n] = value_at(met, temp, t, x, y, zagl[n], shrink)
         out[4, n] = value_at(met, pres, t, x, y, zagl[n], shrink)
         out[5, n], out[6, n] = column.sigma_w[layer], column.timescale[layer]
+        # A minute's first half is in the air of its beginning, which back in time is later.
+        before = mixing_height_at(met, t + 1.0, x, y)
+        first = footprint_at(met, met.dens, t + 1.0, x, y, shrink, flux_depth(veght, before), 30.0, density)
         depth = flux_depth(veght, out[1, n])
-        out[7, n] = footprint_at(met, met.dens, t, x, y, shrink, depth, 30.0, density)
-        out[7, n] += footprint_at(met, met.second_half_dens, t, x, y, shrink, depth, 30.0, density)
+        out[7, n] = first + footprint_at(met, met.second_half_dens, t, x, y, shrink, depth, 30.0, density)
+        out[1, n] = 0.5 * (before + out[1, n])
     return out
