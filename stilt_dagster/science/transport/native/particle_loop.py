@@ -35,8 +35,6 @@ from stilt_dagster.science.transport.native.turbulence import layer_turbulence, 
 #: What is filled in of each particle and minute: by the names of a particle table.
 COLUMNS = ("lon", "lat", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc")
 
-import os
-COLUMN0 = int(os.environ.get('COLUMN0','0'))
 #: A minute back in time.
 _STEP = -1.0
 
@@ -177,14 +175,14 @@ def footprint_at(
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def wind_of_levels(
     wind: MeanWind, t: float, x: float, y: float, seconds: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Return how far the mean wind moves a particle: cells, cells and metres of level height.
+) -> tuple[float, float]:
+    """Return how far the mean wind moves a particle, cells.
 
     *seconds*, shape ``(nz,)``, is how long the wind is that of each level, and is zero afterwards.
     """
     s, share = time_step(wind.times, t)
     i, east, fx, j, fy = cell(wind, x, y)
-    u = v = w = 0.0
+    u = v = 0.0
     for k in range(seconds.size):
         if seconds[k] == 0.0:
             continue
@@ -199,8 +197,7 @@ def wind_of_levels(
                     at = wind.velocity[s + later, j + north, east if side else i, k]
                     u += weight * at[0]
                     v += weight * at[1]
-                    w += weight * at[2]
-    return u, v, w
+    return u, v
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -250,22 +247,18 @@ def follow(
             terrain = surface_at(met.wind, met.terrain, t, x1, y1)
             shrink = squeeze(terrain, met.top)
             depth0, depth1 = flux_depth(release.veght, h0), flux_depth(release.veght, h1)
-            if COLUMN0 == 0:
-                fill_column(met, t0, x, y, shrink, column)
-            else:
-                fill_column(met, t, x1, y1, shrink, column)
+            fill_column(met, t0, x, y, shrink, column)
             first = disperse(
                 z * shrink, velocity, HALF_MINUTE, tlfrac, depth0, bound, sigma_w, timescale, density, met.level,
                 shrink, seconds, words, normals,
             )  # fmt: skip
-            u0, v0, _ = wind_of_levels(met.wind, t0, x, y, seconds)
-            if COLUMN0 == 0:
-                fill_column(met, t, x1, y1, shrink, column)
+            u0, v0 = wind_of_levels(met.wind, t0, x, y, seconds)
+            fill_column(met, t, x1, y1, shrink, column)
             second = disperse(
                 first.height, first.velocity, HALF_MINUTE, tlfrac, depth1, bound, sigma_w, timescale, density,
                 met.level, shrink, seconds, words, normals,
             )  # fmt: skip
-            u1, v1, _ = wind_of_levels(met.wind, t, x1, y1, seconds)
+            u1, v1 = wind_of_levels(met.wind, t, x1, y1, seconds)
             samt = (first.inside + second.inside) / 60.0
             foot = 0.0
             if first.inside:
