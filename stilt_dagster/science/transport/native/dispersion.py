@@ -283,7 +283,7 @@ def footprint(
     k = 0
     floor = min(level[0] * shrink, depth)
     mass = density[0] * floor
-    while k < level.size - 1 and level[k + 1] * shrink <= depth:
+    while k < level.size - 1 and level[k + 1] * shrink < depth:
         k += 1
         mass += density[k] * (level[k] * shrink - floor)
         floor = level[k] * shrink

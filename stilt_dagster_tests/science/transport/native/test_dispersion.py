@@ -169,7 +169,7 @@ def test_turbulence_printed_is_that_of_the_layer_a_particle_ends_in(column: Colu
     assert sigw[~edge] == pytest.approx(column.sigma[layer], rel=2e-3, abs=1.1e-3)
 
 
-@pytest.mark.parametrize("veght", [0.2, 1.0, 40.0, 700.0])
+@pytest.mark.parametrize("veght", [0.2, 0.5, 1.0, 40.0, 700.0])
 def test_foot_is_what_hycs_std_prints(
     column: Column, veght: float, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
