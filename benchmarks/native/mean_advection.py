@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.native.meteorologies import METEOROLOGIES
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 from stilt_dagster_tests.science.transport.native.mean_tracks import follow_both, somewhere
 
 #: When tracks are compared, minutes after the release.

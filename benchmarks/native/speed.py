@@ -89,7 +89,7 @@ def work(directory: Path, name: str, workers: int) -> dict[str, float]:
 
 def decoded(directory: Path, name: str) -> float:
     """Return the size of a scene's meteorology in the native engine's memory, MiB."""
-    from stilt_dagster.science.transport.native.fields import read_fields
+    from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 
     fields = read_fields(directory / "store/meteorology_aggregate" / f"{name}.arl", 25_000.0)
     return float(sum(array.nbytes for array in fields if hasattr(array, "nbytes"))) / 2**20

@@ -26,7 +26,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.levels import GAS_CONSTANT
 from stilt_dagster.science.transport.native.random_numbers import next_normal, next_uniform
 
 #: Seconds after which steps begin anew.
@@ -75,9 +74,9 @@ def fill_bounds(level: NDArray[np.float64], shrink: float, mixed: int, bound: ND
     level : ndarray, shape (nz,)
         Heights of the levels over flat land, m.
     shrink : float
-        What levels are lowered by over terrain, :func:`~stilt_dagster.science.transport.native.levels.squeeze`.
+        What levels are lowered by over terrain, :func:`~.meteorology.levels.squeeze`.
     mixed : int
-        The mixed layer's top level, :func:`~stilt_dagster.science.transport.native.turbulence.mixing_level`.
+        The mixed layer's top level, :func:`~.meteorology.turbulence.mixing_level`.
     """
     for k in range(level.size):
         bound[k] = level[k] * shrink
@@ -289,22 +288,3 @@ def footprint(
         floor = level[k] * shrink
     mass += density[k] * (depth - floor)
     return float(MOLAR_MASS_OF_AIR * seconds / mass)
-
-
-@numba.vectorize(["float32(float32, float32, float32)"], cache=True)  # type: ignore[untyped-decorator]
-def second_half_density(dry_density: float, temperature: float, pressure: float) -> float:
-    """Return the density, kg m-3, that ``foot`` counts in the second half of a minute: less than dry air's.
-
-    It is as if some vapour were taken out twice. How much is a guess: fitted, to 1e-4 of the mean of both halves, at
-    301 K and relative humidities from 0 to 87 % (1.7 % less where 3 % of the pressure is vapour's), and with the
-    temperature to air of 275 to 290 K, where next to none is, as in the ``sphu`` that hycs_std prints.
-
-    Parameters
-    ----------
-    dry_density, temperature, pressure : float
-        kg m-3, K, hPa.
-    """
-    vapour = max(1.0 - dry_density * GAS_CONSTANT * temperature / (100.0 * pressure), 0.0)
-    warmth = min(max((temperature - 273.0) / 28.0, 0.0), 1.0) ** 1.9
-    less = (0.337 - 1.93 * vapour) * vapour * warmth
-    return float(dry_density * (1.0 - less) / (1.0 + less))

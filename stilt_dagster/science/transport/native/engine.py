@@ -14,7 +14,7 @@ from stilt_dagster.science.meteorology.description import Meteorology as Meteoro
 from stilt_dagster.science.scenes.engines.native import NATIVE_VERSION
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
-from stilt_dagster.science.transport.native.meteorology import Meteorology, prepare
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
 from stilt_dagster.science.transport.native.particle_loop import COLUMNS, Release, follow, on_grid_at
 from stilt_dagster.science.transport.native.random_numbers import random_state
 from stilt_dagster.science.transport.native.release import start_positions

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.advection import (
-    MeanWind,
     advect,
     cell,
     on_grid,
@@ -26,11 +25,12 @@ from stilt_dagster.science.transport.native.dispersion import (
     horizontal_sigma,
     next_horizontal,
 )
-from stilt_dagster.science.transport.native.levels import level_of, squeeze
-from stilt_dagster.science.transport.native.meteorology import Meteorology
-from stilt_dagster.science.transport.native.projection import cells_per_metre, to_grid, to_lonlat
+from stilt_dagster.science.transport.native.meteorology.levels import level_of, squeeze
+from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology
+from stilt_dagster.science.transport.native.meteorology.projection import cells_per_metre, to_grid, to_lonlat
+from stilt_dagster.science.transport.native.meteorology.turbulence import layer_turbulence, mixing_level
 from stilt_dagster.science.transport.native.random_numbers import begin_particle, next_normal, next_uniform
-from stilt_dagster.science.transport.native.turbulence import layer_turbulence, mixing_level
 
 #: What is filled in of each particle and minute: by the names of a particle table.
 COLUMNS = ("lon", "lat", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc")
@@ -97,7 +97,7 @@ def mixing_height_at(met: Meteorology, t: float, x: float, y: float) -> float:
     """Return the mixing height of the nearest grid point, linear in time, m."""
     s, share = time_step(met.wind.times, t)
     j, i = int(y + 0.5), int(x + 0.5) % met.height.shape[2]
-    return met.height[s, j, i] + share * (met.height[s + 1, j, i] - met.height[s, j, i])
+    return float(met.height[s, j, i] + share * (met.height[s + 1, j, i] - met.height[s, j, i]))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -105,7 +105,7 @@ def fill_column(met: Meteorology, t: float, x: float, y: float, shrink: float, c
     """Fill in the layers of the nearest grid point, between two hours.
 
     Both hours are asked at the same share of their mixing heights, see
-    :func:`~stilt_dagster.science.transport.native.turbulence.particle_turbulence`.
+    :func:`~stilt_dagster.science.transport.native.meteorology.turbulence.particle_turbulence`.
     """
     s, share = time_step(met.wind.times, t)
     j, i = int(y + 0.5), int(x + 0.5) % met.height.shape[2]
@@ -145,7 +145,7 @@ def value_at(
     k = min(int(level_of(over, level)), level.size - 2)
     below = level_value(met, field, t, x, y, k)
     share = min((over - level[k]) / (level[k + 1] - level[k]), 1.0)
-    return below + share * (level_value(met, field, t, x, y, k + 1) - below)
+    return float(below + share * (level_value(met, field, t, x, y, k + 1) - below))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -173,9 +173,7 @@ def footprint_at(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def wind_of_levels(
-    wind: MeanWind, t: float, x: float, y: float, seconds: NDArray[np.float64]
-) -> tuple[float, float]:
+def wind_of_levels(wind: MeanWind, t: float, x: float, y: float, seconds: NDArray[np.float64]) -> tuple[float, float]:
     """Return how far the mean wind moves a particle, cells.
 
     *seconds*, shape ``(nz,)``, is how long the wind is that of each level, and is zero afterwards.

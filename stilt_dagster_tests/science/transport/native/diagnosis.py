@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.advection import surface_at
 from stilt_dagster.science.transport.native.dispersion import flux_depth, layer_at
-from stilt_dagster.science.transport.native.fields import read_fields
-from stilt_dagster.science.transport.native.levels import squeeze
-from stilt_dagster.science.transport.native.meteorology import Meteorology, prepare
+from stilt_dagster.science.transport.native.meteorology.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.levels import squeeze
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
+from stilt_dagster.science.transport.native.meteorology.projection import to_grid
 from stilt_dagster.science.transport.native.particle_loop import (
     Column,
     fill_column,
@@ -21,7 +22,6 @@ from stilt_dagster.science.transport.native.particle_loop import (
     mixing_height_at,
     value_at,
 )
-from stilt_dagster.science.transport.native.projection import to_grid
 
 Floats = NDArray[np.float64]
 

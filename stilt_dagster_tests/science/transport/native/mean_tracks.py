@@ -15,9 +15,14 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native import advection
-from stilt_dagster.science.transport.native.advection import MeanWind
-from stilt_dagster.science.transport.native.fields import read_fields
-from stilt_dagster.science.transport.native.projection import MapProjection, map_projection, to_grid, to_lonlat
+from stilt_dagster.science.transport.native.meteorology.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind, mean_wind
+from stilt_dagster.science.transport.native.meteorology.projection import (
+    MapProjection,
+    map_projection,
+    to_grid,
+    to_lonlat,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +63,7 @@ def follow_both(
     columns = engine.run(Receptor(time, lons, lats, heights), settings, meteorology).columns
     fields = read_fields(meteorology, settings.z_top)
     projection = map_projection(fields.projection, fields.u.shape[2])
-    wind = advection.mean_wind(
-        fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top
-    )
+    wind = mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top)
     found = []
     for number, place in enumerate(zip(lons, lats, heights, strict=True), start=1):
         own = columns["particle"] == number

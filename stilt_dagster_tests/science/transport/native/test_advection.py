@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native.projection import map_projection, to_grid, to_lonlat
+from stilt_dagster.science.transport.native.meteorology.projection import map_projection, to_grid, to_lonlat
 from stilt_dagster_tests.science.transport.native.mean_tracks import follow_both, somewhere
 from stilt_dagster_tests.science.transport.native.weather import BOX, Weather
 

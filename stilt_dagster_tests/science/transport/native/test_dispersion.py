@@ -17,16 +17,17 @@ from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native import dispersion
 from stilt_dagster.science.transport.native.advection import velocity_at
-from stilt_dagster.science.transport.native.fields import read_fields
-from stilt_dagster.science.transport.native.meteorology import prepare
-from stilt_dagster.science.transport.native.projection import MapProjection, cells_per_metre, to_grid
+from stilt_dagster.science.transport.native.meteorology.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.levels import second_half_density
+from stilt_dagster.science.transport.native.meteorology.prepared import prepare
+from stilt_dagster.science.transport.native.meteorology.projection import MapProjection, cells_per_metre, to_grid
+from stilt_dagster.science.transport.native.meteorology.turbulence import mixing_level
 from stilt_dagster.science.transport.native.random_numbers import (
     RandomState,
     begin_particle,
     next_normal,
     random_state,
 )
-from stilt_dagster.science.transport.native.turbulence import mixing_level
 from stilt_dagster_tests.science.transport.native.weather import START, Weather
 
 Floats = NDArray[np.float64]
@@ -83,7 +84,7 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         sigma=met.sigma_w[here].astype(np.float64),
         timescale=met.timescale[here].astype(np.float64),
         dens=dry.astype(np.float64),
-        second_dens=dispersion.second_half_density(dry, temp, pres).astype(np.float64),
+        second_dens=second_half_density(dry, temp, pres).astype(np.float64),
         mixing_height=mixing_height,
         time=time,
         printed=printed,

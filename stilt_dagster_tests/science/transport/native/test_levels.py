@@ -20,8 +20,8 @@ from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native.fields import Fields, read_fields
-from stilt_dagster.science.transport.native.levels import level_heights, level_of
+from stilt_dagster.science.transport.native.meteorology.fields import Fields, read_fields
+from stilt_dagster.science.transport.native.meteorology.levels import level_heights, level_of
 from stilt_dagster_tests.science.meteorology.global_files import lonlat
 from stilt_dagster_tests.science.transport.native.comparison import printed
 from stilt_dagster_tests.science.transport.native.weather import Weather

@@ -14,8 +14,12 @@ from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native.fields import Fields, read_fields
-from stilt_dagster.science.transport.native.mixing_height import least_heights, mixing_heights, scale_factors
+from stilt_dagster.science.transport.native.meteorology.fields import Fields, read_fields
+from stilt_dagster.science.transport.native.meteorology.mixing_height import (
+    least_heights,
+    mixing_heights,
+    scale_factors,
+)
 from stilt_dagster_tests.science.transport.native.weather import Weather
 
 Floats = NDArray[np.float64]

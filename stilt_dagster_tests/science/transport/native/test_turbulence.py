@@ -14,11 +14,15 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native.advection import surface_at, time_step
-from stilt_dagster.science.transport.native.levels import squeeze
-from stilt_dagster.science.transport.native.meteorology import Meteorology, prepare
-from stilt_dagster.science.transport.native.projection import to_grid
-from stilt_dagster.science.transport.native.surface_layer import obukhov, scales_from_fluxes, scales_from_profiles
-from stilt_dagster.science.transport.native.turbulence import free_mixing, hanna, particle_turbulence
+from stilt_dagster.science.transport.native.meteorology.levels import squeeze
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
+from stilt_dagster.science.transport.native.meteorology.projection import to_grid
+from stilt_dagster.science.transport.native.meteorology.surface_layer import (
+    obukhov,
+    scales_from_fluxes,
+    scales_from_profiles,
+)
+from stilt_dagster.science.transport.native.meteorology.turbulence import free_mixing, hanna, particle_turbulence
 from stilt_dagster_tests.science.transport.native.weather import Weather
 
 #: A solar hour of convection.

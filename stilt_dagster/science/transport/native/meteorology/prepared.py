@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
-from stilt_dagster.science.transport.native.advection import MeanWind, mean_wind
-from stilt_dagster.science.transport.native.dispersion import second_half_density
-from stilt_dagster.science.transport.native.fields import read_fields
-from stilt_dagster.science.transport.native.mixing_height import least_heights, mixing_heights, scale_factors
-from stilt_dagster.science.transport.native.projection import MapProjection, map_projection
-from stilt_dagster.science.transport.native.surface_layer import complete_surface
-from stilt_dagster.science.transport.native.turbulence import fill_turbulence
+from stilt_dagster.science.transport.native.meteorology.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.levels import second_half_density
+from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind, mean_wind
+from stilt_dagster.science.transport.native.meteorology.mixing_height import (
+    least_heights,
+    mixing_heights,
+    scale_factors,
+)
+from stilt_dagster.science.transport.native.meteorology.projection import MapProjection, map_projection
+from stilt_dagster.science.transport.native.meteorology.surface_layer import complete_surface
+from stilt_dagster.science.transport.native.meteorology.turbulence import fill_turbulence
 
 
 class Meteorology(NamedTuple):

@@ -13,7 +13,7 @@ from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.arl.fields import read_records
 from stilt_dagster.science.meteorology.arl.packing import values
-from stilt_dagster.science.transport.native.levels import (
+from stilt_dagster.science.transport.native.meteorology.levels import (
     GAS_CONSTANT,
     GRAVITY,
     LEAST_TOP,

@@ -20,9 +20,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.fields import Fields
-from stilt_dagster.science.transport.native.levels import GRAVITY, level_of, squeeze
-from stilt_dagster.science.transport.native.surface_layer import (
+from stilt_dagster.science.transport.native.meteorology.fields import Fields
+from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, level_of, squeeze
+from stilt_dagster.science.transport.native.meteorology.surface_layer import (
     KARMAN,
     moist_density,
     obukhov,

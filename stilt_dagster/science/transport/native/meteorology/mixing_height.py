@@ -20,9 +20,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.transport.native.fields import Fields
-from stilt_dagster.science.transport.native.levels import GRAVITY, squeeze
-from stilt_dagster.science.transport.native.surface_layer import moist_density, potential_temperature
+from stilt_dagster.science.transport.native.meteorology.fields import Fields
+from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, squeeze
+from stilt_dagster.science.transport.native.meteorology.surface_layer import moist_density, potential_temperature
 
 #: Values of ``kmixd``: the meteorology's own height, of the temperature, of the turbulent kinetic energy, of the
 #: Richardson number. Other values under 10 are as :data:`TEMPERATURE`, from 10 on ``kmixd`` is the height itself, m.

@@ -209,3 +209,22 @@ def put_on_levels(
         if out.shape[0] > 6:
             out[6, k] = tke
         out[4, k] = (p - humid * saturation_pressure(t)) * 100.0 / (GAS_CONSTANT * t)
+
+
+@numba.vectorize(["float32(float32, float32, float32)"], cache=True)  # type: ignore[untyped-decorator]
+def second_half_density(dry_density: float, temperature: float, pressure: float) -> float:
+    """Return the density, kg m-3, that ``foot`` counts in the second half of a minute: less than dry air's.
+
+    It is as if some vapour were taken out twice. How much is a guess: fitted, to 1e-4 of the mean of both halves, at
+    301 K and relative humidities from 0 to 87 % (1.7 % less where 3 % of the pressure is vapour's), and with the
+    temperature to air of 275 to 290 K, where next to none is, as in the ``sphu`` that hycs_std prints.
+
+    Parameters
+    ----------
+    dry_density, temperature, pressure : float
+        kg m-3, K, hPa.
+    """
+    vapour = max(1.0 - dry_density * GAS_CONSTANT * temperature / (100.0 * pressure), 0.0)
+    warmth = min(max((temperature - 273.0) / 28.0, 0.0), 1.0) ** 1.9
+    less = (0.337 - 1.93 * vapour) * vapour * warmth
+    return float(dry_density * (1.0 - less) / (1.0 + less))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.pystilt import roughness_table
-from stilt_dagster.science.transport.native.fields import Fields
-from stilt_dagster.science.transport.native.levels import GAS_CONSTANT, GRAVITY, squeeze
+from stilt_dagster.science.transport.native.meteorology.fields import Fields
+from stilt_dagster.science.transport.native.meteorology.levels import GAS_CONSTANT, GRAVITY, squeeze
 
 #: Von Karman's constant.
 KARMAN = 0.4
