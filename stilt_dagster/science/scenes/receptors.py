@@ -68,27 +68,16 @@ class Receptor:
 
     def along(self, n: int) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """Return the middles of n equal parts of the line: longitudes (the short way round), latitudes, heights."""
-        return (
-            _middles(self.longitudes, n, turn=360.0),
-            _middles(self.latitudes, n),
-            _middles(self.heights, n),
-        )
+        part = (np.arange(n) + 0.5) / n
+        east = (self.longitudes[1] - self.longitudes[0] + 180) % 360 - 180
+        lons = (self.longitudes[0] + part * east + 180) % 360 - 180
+        lats, heights = (v[0] + part * (v[1] - v[0]) for v in (self.latitudes, self.heights))
+        return tuple(lons.tolist()), tuple(lats.tolist()), tuple(heights.tolist())
 
     @cached_property
     def shard(self) -> str:
         """The shard the receptor belongs to: a hash of its id, so that it never moves."""
         return SHARDS[zlib.crc32(self.id.encode()) % len(SHARDS)]
-
-
-def _middles(ends: tuple[float, ...], n: int, turn: float = 0.0) -> tuple[float, ...]:
-    """Return the middles of n equal parts between two ends; of degrees the short way round."""
-    step = ends[1] - ends[0]
-    if turn:
-        step = (step + turn / 2) % turn - turn / 2
-    values = ends[0] + (np.arange(n) + 0.5) / n * step
-    if turn:
-        values = (values + turn / 2) % turn - turn / 2
-    return tuple(values.tolist())
 
 
 def release_time(value: dt.datetime) -> dt.datetime:
