@@ -38,6 +38,7 @@ LAYERS = (
 
 #: Folders of ``science``, lowest first. Its own modules are shared by all, and import from what they need.
 SCIENCE = (
+    "compiled",
     "files",
     "scenes",
     "meteorology",

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind, level_height
 
 #: Columns and rows at the edge of a grid that particles do not enter: one in the west and south, two in the east and
@@ -30,13 +30,13 @@ from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWin
 FIRST, LAST = 1.0, 3.0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def height_above_ground(level_height: float, terrain: float, z_top: float) -> float:
     """Return the height above ground of a level height; m."""
     return level_height * (1.0 - terrain / z_top)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     """Return the level below a level height, from 0, and how far it is to the next: 0 to 1, a share of a number."""
     k = (math.sqrt(wind.b * wind.b - 4.0 * wind.a * (wind.c - z)) - wind.b) / (2.0 * wind.a) - 1.0
@@ -44,7 +44,7 @@ def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     return below, min(k - below, 1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def time_step(times: NDArray[np.float64], t: float) -> tuple[int, float]:
     """Return the step of the meteorology before a time and how far it is to the next: 0 to 1."""
     last = len(times) - 2
@@ -58,7 +58,7 @@ def time_step(times: NDArray[np.float64], t: float) -> tuple[int, float]:
     return before, min(max((t - times[before]) / (times[before + 1] - times[before]), 0.0), 1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def cell(wind: MeanWind, x: float, y: float) -> tuple[int, int, float, int, float]:
     """Return the columns to the west and east of a place and its share of the way, the row to the south and its share.
 
@@ -76,7 +76,7 @@ def cell(wind: MeanWind, x: float, y: float) -> tuple[int, int, float, int, floa
     return i, east, min(max(x - i, 0.0), 1.0), j, min(max(y - j, 0.0), 1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def velocity_at(wind: MeanWind, t: float, x: float, y: float, z: float) -> tuple[float, float, float]:
     """Return the wind at a time and place: cells, cells and metres of level height a minute.
 
@@ -114,7 +114,7 @@ def velocity_at(wind: MeanWind, t: float, x: float, y: float, z: float) -> tuple
     return u, v, w
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def surface_at(wind: MeanWind, field: NDArray[np.float32], t: float, x: float, y: float) -> float:
     """Return a field of the ground, shape ``(nt, ny, nx)``, at a time and place: linear in x, y and time."""
     s, ft = time_step(wind.times, t)
@@ -127,14 +127,14 @@ def surface_at(wind: MeanWind, field: NDArray[np.float32], t: float, x: float, y
     return value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def on_grid(wind: MeanWind, x: float, y: float) -> bool:
     """Return whether a particle at these grid coordinates is moved on; else hycs_std says no more of it."""
     _, ny, nx, _, _ = wind.velocity.shape
     return wind.around_globe or (FIRST <= x <= nx - LAST and FIRST <= y <= ny - LAST)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) -> tuple[float, float, float, bool]:
     """Move a particle by the mean wind.
 
@@ -174,7 +174,7 @@ def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) ->
     return x, y, min(abs(z), (wind.a * nz + wind.b) * nz + wind.c), True
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def start_height(
     wind: MeanWind,
     terrain: NDArray[np.float32],

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.random_numbers import next_normal, next_uniform
 
 #: Seconds after which steps begin anew.
@@ -62,7 +62,7 @@ class Dispersed(NamedTuple):
     inside: float
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def fill_bounds(level: NDArray[np.float64], shrink: float, mixed: int, bound: NDArray[np.float64]) -> None:
     """Fill in where the layers of a column begin, m above ground, shape ``(nz,)``.
 
@@ -85,7 +85,7 @@ def fill_bounds(level: NDArray[np.float64], shrink: float, mixed: int, bound: ND
         bound[mixed + 1] = (level[mixed] + THIN_LAYER * (level[mixed + 1] - level[mixed])) * shrink
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def layer_at(height: float, bound: NDArray[np.float64]) -> int:
     """Return the layer of a height above ground, m; at a bound the lower one (found)."""
     k = 0
@@ -94,7 +94,7 @@ def layer_at(height: float, bound: NDArray[np.float64]) -> int:
     return k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def disperse(
     height: float,
     velocity: float,
@@ -178,7 +178,7 @@ def disperse(
     return Dispersed(height, velocity, k, inside)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _add_share(
     height: float,
     dt: float,
@@ -203,7 +203,7 @@ def _add_share(
         share[layer + 1] += part
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, sigma_w: NDArray[np.float64]) -> float:
     """Return the standard deviation of both horizontal velocities, m s-1.
 
@@ -231,7 +231,7 @@ def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, s
     return float(np.sqrt(0.5 * variance))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float, normal: float) -> float:
     """Return a horizontal turbulent velocity, m s-1, after a time.
 
@@ -252,13 +252,13 @@ def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float
     return float(kept * velocity + np.sqrt(1.0 - kept * kept) * sigma * normal)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def flux_depth(veght: float, mixing_height: float) -> float:
     """Return the depth surface fluxes are mixed into, m: a share of the mixing height, over 1 it is in m itself."""
     return veght * mixing_height if veght <= 1.0 else veght
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def footprint(
     seconds: float, depth: float, level: NDArray[np.float64], shrink: float, density: NDArray[np.float64]
 ) -> float:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, level_of, squeeze
 from stilt_dagster.science.transport.native.meteorology.surface_layer import (
@@ -44,7 +44,7 @@ _LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.
 _TOP_SHARE, _SIGMA_ROUNDING = 0.05, 5e-5
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: float) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, at a height within the mixed layer.
 
@@ -77,7 +77,7 @@ def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: flo
     return sigma, 0.59 * z / sigma if height > 1.0 else 0.1 * z / (sigma * (0.55 - 0.38 * height))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float) -> float:
     """Return the mixing coefficient above the mixed layer, m2 s-1.
 
@@ -104,7 +104,7 @@ def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float)
     return float(min(max(mixing, _LEAST_MIXING), _MOST_MIXING))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def column_turbulence(
     level: NDArray[np.float64],
     u: NDArray[np.float32],
@@ -154,7 +154,7 @@ def column_turbulence(
         theta_below = theta
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def fill_turbulence(
     fields: Fields,
     height: NDArray[np.float32],
@@ -187,7 +187,7 @@ def fill_turbulence(
                 )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def particle_turbulence(
     height: float,
     level: NDArray[np.float64],
@@ -218,7 +218,7 @@ def particle_turbulence(
     return sigma, timescale
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def layer_turbulence(
     k: int,
     level: NDArray[np.float64],
@@ -257,7 +257,7 @@ def layer_turbulence(
     return s0 + share * (s1 - s0), t0 + share * (t1 - t0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     """Return the first level that is not below a mixing height over :func:`squeeze`, m, but for a rounding (fitted)."""
     k = 0
@@ -266,7 +266,7 @@ def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     return k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
     """Return the level whose turbulence a particle has (fitted).
 
@@ -288,7 +288,7 @@ def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
     return k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _at_height(
     height: float,
     level: NDArray[np.float64],
