@@ -17,8 +17,7 @@ from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.ensembles import Engine, simulate
 from stilt_dagster.science.transport.hysplit import Hysplit
-
-engine_module = pytest.importorskip("stilt_dagster.science.transport.native.engine")
+from stilt_dagster.science.transport.native.engine import NativeEngine
 
 TIME = dt.datetime(2023, 7, 15, 9, 20, tzinfo=dt.UTC)
 HERE = make_receptor(TIME, -112.0, 40.5, 5)
@@ -34,7 +33,7 @@ def met(meteorology: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def native() -> Engine:
-    return engine_module.NativeEngine()
+    return NativeEngine()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_particles_that_leave_the_grid_are_a_complete_run(native: Engine, met: P
 
 def test_stopping_ends_all(native: Engine, met: Path) -> None:
     """A run under way, and later ones."""
-    engine = engine_module.NativeEngine()
+    engine = NativeEngine()
     engine.run(HERE, SHORT, met)  # compiled, and decoded
     seen: list[BaseException] = []
 
