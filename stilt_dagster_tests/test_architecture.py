@@ -146,6 +146,12 @@ def test_the_environment_is_read_in_two_places() -> None:
     assert readers <= {"settings.py", "cli/console.py"}  # the latter: DAGSTER_HOME, and how wide a terminal is
 
 
+def test_all_loops_are_compiled_by_one_decorator() -> None:
+    """Another would keep machine code that does not notice when another module changes."""
+    users = {place(p) for p in MODULES if any(name.split(".")[0] == "numba" for name in imports(p))}
+    assert users == {"science/compiled/kernel.py"}
+
+
 def test_a_folder_a_concern() -> None:
     """Nothing but the composition is flat at the top; folders and files are of a size that is seen at a glance."""
     assert {p.name for p in PACKAGE.glob("*.py")} == TOP
