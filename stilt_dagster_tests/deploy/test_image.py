@@ -245,7 +245,7 @@ def test_the_demo_runs_to_its_end_and_compiles_nothing(worker: Image, root: Path
         {p.name: p.read_bytes() for p in cache.rglob("*.nb?")}
         for cache in (root / "opt/stilt/cache/numba", tmp_path / "scratch/.cache/numba")
     )
-    assert made
+    assert any(name.startswith("particle_loop.follow-") for name in made), "those of the native engine are not there"
     assert found == made, "loops were compiled again"
 
 
