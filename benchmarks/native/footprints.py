@@ -13,8 +13,8 @@ and 1 means that an engine cannot be told from hycs_std with other seeds. ``rati
 over all seeds of each, over that of the halves divided by sqrt(2): noise of independent runs falls so, a difference
 does not, which makes it the sharper of the two; it is 1 too for equal engines, but for cells few particles come to.
 
-**Bias.** ``sum n / sum h - 1`` over receptors' row sums, with its standard error, that of a ratio of sums: a mean of each
-receptor's own ratio is made of those that feel next to nothing.
+**Bias.** ``sum n / sum h - 1`` over receptors' row sums, with its standard error, that of a ratio of sums: a mean of
+each receptor's own ratio is made of those that feel next to nothing.
 """
 
 from __future__ import annotations
