@@ -94,7 +94,8 @@ def test_settings_change_particles_as_they_change_those_of_hycs_std(native: Engi
     engines = (native, Hysplit())
     plain = [means(engine) for engine in engines]
     for name, value in (
-        ("kmix0", 1500), ("ziscale", 3.0), ("kmixd", 0), ("tlfrac", 0.4), ("hnf_plume", False), ("veght", 1.0)
+        ("kmix0", 1500), ("ziscale", 3.0), ("kmixd", 0), ("kmixd", 700), ("kbls", 2), ("tlfrac", 0.4), ("hscale", 60.0),
+        ("z_top", 5000.0), ("hnf_plume", False), ("veght", 1.0), ("veght", 100.0),
     ):  # fmt: skip
         own, theirs = (means(e, **{name: value}) / p for e, p in zip(engines, plain, strict=True))
         np.testing.assert_allclose(own, theirs, rtol=0.15, err_msg=name)
