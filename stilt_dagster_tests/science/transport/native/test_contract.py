@@ -79,18 +79,12 @@ def means(engine: Engine, met: Path, **changes: object) -> np.ndarray:
 def test_settings_change_particles_as_they_change_those_of_hycs_std(native: Engine, met: Path) -> None:
     """With and without each, both engines go the same way by as much."""
     engines = (native, Hysplit())
-<<<<<<< HEAD
     plain = [means(engine, met) for engine in engines]
-    for name, value in (("kmix0", 600), ("kmixd", 0), ("tlfrac", 0.4), ("hnf_plume", False), ("veght", 1.0)):
-        own, theirs = (means(e, met, **{name: value}) / p for e, p in zip(engines, plain, strict=True))
-=======
-    plain = [means(engine) for engine in engines]
     for name, value in (
         ("kmix0", 1500), ("ziscale", 3.0), ("kmixd", 0), ("kmixd", 700), ("kbls", 2), ("tlfrac", 0.4), ("hscale", 60.0),
         ("z_top", 5000.0), ("hnf_plume", False), ("veght", 1.0), ("veght", 100.0),
     ):  # fmt: skip
-        own, theirs = (means(e, **{name: value}) / p for e, p in zip(engines, plain, strict=True))
->>>>>>> claim
+        own, theirs = (means(e, met, **{name: value}) / p for e, p in zip(engines, plain, strict=True))
         np.testing.assert_allclose(own, theirs, rtol=0.15, err_msg=name)
 
 
