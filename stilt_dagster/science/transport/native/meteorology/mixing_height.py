@@ -48,6 +48,9 @@ _LEAST_TKE = 0.21
 #: No mixed layer is shallower than the lowest level and this share of the layer over it.
 _LEAST_SHARE = 1e-3
 
+#: The largest least height that ``kmix0`` has an effect up to, m (fitted: 1000, 1500 and 3000 are all 999).
+_LARGEST_LEAST = 999.0
+
 
 @kernel()
 def excess_temperature(z: float, theta: float, density: float, ustar: float, shtf: float) -> float:
@@ -213,7 +216,7 @@ def least_heights(fields: Fields, kmix0: float) -> NDArray[np.float32]:
     fields : Fields
         The meteorology.
     kmix0 : float
-        The least one asked for, m. One close to the lowest level is that of the level.
+        The least one asked for, m: of more than 999 it is 999. One close to the lowest level is that of the level.
     """
     level = fields.level
     lowest = level[0] + _LEAST_SHARE * (level[1] - level[0])
@@ -221,7 +224,7 @@ def least_heights(fields: Fields, kmix0: float) -> NDArray[np.float32]:
     out = np.empty((ny, nx), np.float32)
     for j in range(ny):
         for i in range(nx):
-            out[j, i] = max(kmix0, lowest * squeeze(fields.zsfc[0, j, i], fields.top))
+            out[j, i] = max(min(kmix0, _LARGEST_LEAST), lowest * squeeze(fields.zsfc[0, j, i], fields.top))
     return out
 
 
