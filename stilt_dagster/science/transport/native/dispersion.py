@@ -23,11 +23,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.transport.native.columns import Column, bound, layer, layer_at
+from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology
 from stilt_dagster.science.transport.native.random_numbers import next_normal, next_uniform
 
@@ -66,7 +66,7 @@ class Dispersed(NamedTuple):
     highest: int
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def disperse(
     met: Meteorology,
     column: Column,
@@ -152,7 +152,7 @@ def disperse(
     return Dispersed(height, velocity, k, inside, lowest, min(highest + 1, met.level.size - 1))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def _add_share(
     height: float,
     dt: float,
@@ -177,7 +177,7 @@ def _add_share(
         share[k + 1] += part
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int) -> float:
     """Return the standard deviation of both horizontal velocities, m s-1.
 
@@ -207,7 +207,7 @@ def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int)
     return math.sqrt(0.5 * variance)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def next_horizontal(velocity: float, sigma: float, kept: float, normal: float) -> float:
     """Return a horizontal turbulent velocity, m s-1, after a time.
 
@@ -227,13 +227,13 @@ def next_horizontal(velocity: float, sigma: float, kept: float, normal: float) -
     return kept * velocity + math.sqrt(1.0 - kept * kept) * sigma * normal
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def flux_depth(veght: float, mixing_height: float) -> float:
     """Return the depth surface fluxes are mixed into, m: a share of the mixing height, over 1 it is in m itself."""
     return veght * mixing_height if veght <= 1.0 else veght
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled  # type: ignore[untyped-decorator]
 def footprint(
     seconds: float, depth: float, level: NDArray[np.float64], shrink: float, density: NDArray[np.float64]
 ) -> float:
