@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.advection import Place
+from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology
 from stilt_dagster.science.transport.native.meteorology.turbulence import (
@@ -67,14 +67,14 @@ class Layer(NamedTuple):
     density: float
 
 
-@kernel(error_model="numpy")
+@compiled
 def mixing_height_at(met: Meteorology, here: Place) -> float:
     """Return the mixing height of the nearest grid point, linear in time, m."""
     before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]
     return float(before + here.share * (after - before))
 
 
-@kernel(error_model="numpy")
+@compiled
 def column_at(met: Meteorology, here: Place, shrink: float) -> Column:
     """Return the column of a place over terrain of a :func:`~.meteorology.levels.squeeze`."""
     before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]
@@ -83,7 +83,7 @@ def column_at(met: Meteorology, here: Place, shrink: float) -> Column:
     return Column(here.step, here.j, here.i, here.share, before, after, height, shrink, mixed)
 
 
-@kernel(error_model="numpy")
+@compiled
 def bound(level: NDArray[np.float64], column: Column, k: int) -> float:
     """Return where layer *k* of a column begins, m above ground; the last has no end, where the next begins.
 
@@ -99,7 +99,7 @@ def bound(level: NDArray[np.float64], column: Column, k: int) -> float:
     return float(level[k] * column.shrink)
 
 
-@kernel(error_model="numpy")
+@compiled
 def layer_at(level: NDArray[np.float64], column: Column, height: float, near: int) -> int:
     """Return the layer of a height above ground, m; at a bound the lower one (found). The search begins *near* it."""
     k = near
@@ -110,16 +110,17 @@ def layer_at(level: NDArray[np.float64], column: Column, height: float, near: in
     return k
 
 
-@kernel(error_model="numpy")
+@compiled
 def _turbulence(met: Meteorology, column: Column, step: int, height: float, near: int) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, of an hour at a height over :func:`squeeze`, m."""
     k = nearest_level(height, met.level, near)
     if k == met.level.size:
-        return turbulence_above(height, met.level, column.shrink)
+        sigma, timescale = turbulence_above(height, met.level, column.shrink)
+        return sigma, timescale
     return met.sigma_w[step, column.j, column.i, k], met.timescale[step, column.j, column.i, k]
 
 
-@kernel(error_model="numpy")
+@compiled
 def layer(met: Meteorology, column: Column, k: int) -> Layer:
     """Return layer *k* of a column (fitted).
 
@@ -137,7 +138,7 @@ def layer(met: Meteorology, column: Column, k: int) -> Layer:
     )
 
 
-@kernel(error_model="numpy")
+@compiled
 def level_value(field: NDArray[np.float32], here: Place, k: int) -> float:
     """Return a field on a level, linear in x, y and time."""
     value = 0.0
@@ -150,7 +151,7 @@ def level_value(field: NDArray[np.float32], here: Place, k: int) -> float:
     return value
 
 
-@kernel(error_model="numpy")
+@compiled
 def value_at(level: NDArray[np.float64], field: NDArray[np.float32], here: Place, over: float) -> float:
     """Return a field at a height over :func:`squeeze`, m: linear between levels, that of the lowest one below it."""
     k = 0
@@ -161,7 +162,7 @@ def value_at(level: NDArray[np.float64], field: NDArray[np.float32], here: Place
     return float(below + share * (level_value(field, here, k + 1) - below))
 
 
-@kernel(error_model="numpy")
+@compiled
 def wind_of_levels(
     wind: MeanWind, here: Place, seconds: NDArray[np.float64], lowest: int, highest: int
 ) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from stilt_dagster.science.transport.native.columns import (
     value_at,
     wind_of_levels,
 )
+from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.dispersion import (
     HALF_MINUTE,
     Dispersed,
@@ -120,7 +121,7 @@ class Work(NamedTuple):
     seconds: NDArray[np.float64]
 
 
-@kernel(error_model="numpy")
+@compiled
 def on_grid_at(met: Meteorology, lon: float, lat: float) -> bool:
     """Return whether a place lies on the meteorology's grid, where particles are followed."""
     x, y = to_grid(met.projection, lon, lat)
@@ -128,7 +129,7 @@ def on_grid_at(met: Meteorology, lon: float, lat: float) -> bool:
     return inside
 
 
-@kernel(error_model="numpy")
+@compiled
 def footprint_at(
     level: NDArray[np.float64],
     field: NDArray[np.float32],
@@ -152,7 +153,7 @@ def footprint_at(
     return foot
 
 
-@kernel(error_model="numpy")
+@compiled
 def half_minute(
     met: Meteorology,
     release: Release,
@@ -180,7 +181,7 @@ def half_minute(
     return moved, u, v
 
 
-@kernel(error_model="numpy")
+@compiled
 def follow_minute(
     met: Meteorology,
     release: Release,

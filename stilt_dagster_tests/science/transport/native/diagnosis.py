@@ -9,19 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
-from stilt_dagster.science.transport.native.advection import surface_at
-from stilt_dagster.science.transport.native.dispersion import flux_depth, layer_at
+from stilt_dagster.science.transport.native.advection import place_at, surface_at, time_step
+from stilt_dagster.science.transport.native.columns import column_at, layer, layer_at, mixing_height_at, value_at
+from stilt_dagster.science.transport.native.dispersion import flux_depth
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 from stilt_dagster.science.transport.native.meteorology.levels import squeeze
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
 from stilt_dagster.science.transport.native.meteorology.projection import to_grid
-from stilt_dagster.science.transport.native.particle_loop import (
-    Column,
-    fill_column,
-    footprint_at,
-    mixing_height_at,
-    value_at,
-)
+from stilt_dagster.science.transport.native.particle_loop import footprint_at
 
 Floats = NDArray[np.float64]
 
@@ -60,24 +55,22 @@ def _diagnose(
     lat: Floats,
     zagl: Floats,
 ) -> Floats:
-    nz = met.level.size
-    column, density = Column(np.empty(nz), np.empty(nz), np.empty(nz), np.empty(nz)), np.empty(nz)
-    out = np.empty((8, times.size))
+    level, density, out = met.level, np.empty(met.level.size), np.empty((8, times.size))
     for n in range(times.size):
-        t, (x, y) = times[n], to_grid(met.projection, lon[n], lat[n])
-        out[0, n] = surface_at(met.wind, met.terrain, t, x, y)
-        out[1, n] = mixing_height_at(met, t, x, y)
+        x, y = to_grid(met.projection, lon[n], lat[n])
+        here = place_at(met.wind, time_step(met.wind.times, times[n]), x, y)
+        out[0, n] = surface_at(met.terrain, here)
         shrink = squeeze(out[0, n], met.top)
-        fill_column(met, t, x, y, shrink, column)
-        layer = layer_at(zagl[n], column.bound)
-        out[2, n] = value_at(met, met.dens, t, x, y, zagl[n], shrink)
-        out[3, n] = value_at(met, temp, t, x, y, zagl[n], shrink)
-        out[4, n] = value_at(met, pres, t, x, y, zagl[n], shrink)
-        out[5, n], out[6, n] = column.sigma_w[layer], column.timescale[layer]
+        column = column_at(met, here, shrink)
+        for row, field in ((2, met.dens), (3, temp), (4, pres)):
+            out[row, n] = value_at(level, field, here, zagl[n] / shrink)
+        air = layer(met, column, layer_at(level, column, zagl[n], 0))
+        out[5, n], out[6, n] = air.sigma_w, air.timescale
         # A minute's first half is in the air of its beginning, which back in time is later.
-        before = mixing_height_at(met, t + 1.0, x, y)
-        first = footprint_at(met, met.dens, t + 1.0, x, y, shrink, flux_depth(veght, before), 30.0, density)
-        depth = flux_depth(veght, out[1, n])
-        out[7, n] = first + footprint_at(met, met.second_half_dens, t, x, y, shrink, depth, 30.0, density)
-        out[1, n] = 0.5 * (before + out[1, n])
+        start = place_at(met.wind, time_step(met.wind.times, times[n] + 1.0), x, y)
+        before = mixing_height_at(met, start)
+        depth0, depth1 = flux_depth(veght, before), flux_depth(veght, column.height)
+        out[7, n] = footprint_at(level, met.dens, start, shrink, depth0, 30.0, density)
+        out[7, n] += footprint_at(level, met.second_half_dens, here, shrink, depth1, 30.0, density)
+        out[1, n] = 0.5 * (before + column.height)
     return out

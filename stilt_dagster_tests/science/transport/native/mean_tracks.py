@@ -45,12 +45,15 @@ def follow(
     x, y = to_grid(projection, lon, lat)
     z = advection.start_height(wind, terrain, top, minute, x, y, height, -1.0, above_sea)
     for i in range(steps):
-        x, y, z, moved = advection.advect(wind, minute, x, y, z, -1.0)
-        if not moved:
+        if not advection.on_grid(wind, x, y):
             return track[:i]
+        here = advection.place_at(wind, advection.time_step(wind.times, minute), x, y)
         minute -= 1.0
+        then = advection.time_step(wind.times, minute)
+        x, y, z = advection.advect(wind, here, then, x, y, z, -1.0)
         track[i, 0], track[i, 1] = to_lonlat(projection, x, y)
-        track[i, 2] = advection.height_above_ground(z, advection.surface_at(wind, terrain, minute, x, y), top)
+        ground = advection.surface_at(terrain, advection.place_at(wind, then, x, y))
+        track[i, 2] = advection.height_above_ground(z, ground, top)
     return track
 
 

@@ -15,13 +15,12 @@ from scipy import stats
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native import dispersion
-from stilt_dagster.science.transport.native.advection import velocity_at
+from stilt_dagster.science.transport.native import columns, dispersion
+from stilt_dagster.science.transport.native.advection import place_at, time_step, velocity_at
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 from stilt_dagster.science.transport.native.meteorology.levels import second_half_density
-from stilt_dagster.science.transport.native.meteorology.prepared import prepare
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
 from stilt_dagster.science.transport.native.meteorology.projection import MapProjection, cells_per_metre, to_grid
-from stilt_dagster.science.transport.native.meteorology.turbulence import mixing_level
 from stilt_dagster.science.transport.native.random_numbers import (
     RandomState,
     begin_particle,
@@ -33,6 +32,8 @@ from stilt_dagster_tests.science.transport.native.weather import START, Weather
 Floats = NDArray[np.float64]
 
 LON, LAT, MINUTES, EACH = -112.0, 40.7, 60, 500
+#: Of horizontal velocities after a minute.
+KEPT = float(np.exp(-60.0 / 10800.0))
 HEIGHTS = (12.0, 120.0, 500.0)
 SETTINGS = TransportSettings(
     n_hours=-1, numpar=EACH, seed=7, hnf_plume=False,
@@ -50,6 +51,8 @@ STEADY = {
 class Column:
     """The column of steady weather, and particles of hycs_std in it, shape ``(places, EACH, MINUTES)``."""
 
+    met: Meteorology
+    layers: columns.Column
     wind: Floats
     projection: MapProjection
     level: Floats
@@ -71,13 +74,15 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     printed = {name: np.stack([run[name].reshape(EACH, MINUTES) for run in runs]) for name in runs[0]}
     met, fields = prepare(path, SETTINGS, time.timestamp() / 60), read_fields(path, SETTINGS.z_top)
     x, y = to_grid(met.projection, LON, LAT)
-    here = (1, round(y), round(x))
+    place = place_at(met.wind, time_step(met.wind.times, time.timestamp() / 60), x, y)
+    layers, here = columns.column_at(met, place, 1.0), (1, round(y), round(x))
     mixing_height = float(met.height[here])
-    bound = np.empty(met.level.size)
-    dispersion.fill_bounds(met.level, 1.0, mixing_level(mixing_height, met.level, met.top), bound)
+    bound = np.array([columns.bound(met.level, layers, k) for k in range(met.level.size)])
     dry, temp, pres = met.dens[here], fields.temp[here], fields.pres[here]
     return Column(
-        wind=np.array([velocity_at(met.wind, time.timestamp() / 60, x, y, z)[:2] for z in met.level]),
+        met=met,
+        layers=layers,
+        wind=np.array([velocity_at(met.wind, place, z)[:2] for z in met.level]),
         projection=met.projection,
         level=met.level,
         bound=bound,
@@ -93,42 +98,35 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @numba.njit
 def follow(
+    met: Meteorology,
+    layers: columns.Column,
     wind: Floats,
-    projection: MapProjection,
-    level: Floats,
-    bound: Floats,
-    sigma: Floats,
-    timescale: Floats,
-    dens: Floats,
     depth: float,
     starts: Floats,
     random: RandomState,
     track: Floats,
 ) -> None:
     """Fill in x, y, height and seconds below *depth* of particles, shape ``(particles, minutes, 4)``."""
-    words, normals, share = random.words, random.normals, np.empty(level.size)
+    words, normals, share = random.words, random.normals, np.empty(met.level.size)
     for p in range(starts.shape[0]):
         begin_particle(words, p)
         x, y, z = starts[p]
         w = next_normal(words, normals)
-        spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
+        spread = dispersion.horizontal_sigma(met, layers, z, 0)
         u, v = spread * next_normal(words, normals), spread * next_normal(words, normals)
         for m in range(track.shape[1]):
             share[:] = 0.0
-            first = dispersion.disperse(
-                z, w, 30.0, 0.1, depth, bound, sigma, timescale, dens, level, 1.0, share, words, normals
-            )
+            first = dispersion.disperse(met, layers, z, w, 0, 30.0, 0.1, depth, share, words, normals)
             last = dispersion.disperse(
-                first.height, first.velocity, 30.0, 0.1, depth, bound, sigma, timescale, dens, level, 1.0, share,
-                words, normals,
-            )  # fmt: skip
+                met, layers, first.height, first.velocity, first.layer, 30.0, 0.1, depth, share, words, normals
+            )
             x -= (share * wind[:, 0]).sum() / 60.0
             y -= (share * wind[:, 1]).sum() / 60.0
             z, w = last.height, last.velocity
-            spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
-            u = dispersion.next_horizontal(u, spread, 60.0, 10800.0, next_normal(words, normals))
-            v = dispersion.next_horizontal(v, spread, 60.0, 10800.0, next_normal(words, normals))
-            cells_x, cells_y = cells_per_metre(projection, x, y)
+            spread = dispersion.horizontal_sigma(met, layers, z, last.layer)
+            u = dispersion.next_horizontal(u, spread, KEPT, next_normal(words, normals))
+            v = dispersion.next_horizontal(v, spread, KEPT, next_normal(words, normals))
+            cells_x, cells_y = cells_per_metre(met.projection, x, y)
             x += u * 60.0 * cells_x
             y += v * 60.0 * cells_y
             track[p, m, 0], track[p, m, 1], track[p, m, 2], track[p, m, 3] = x, y, z, first.inside + last.inside
@@ -136,10 +134,8 @@ def follow(
 
 def own_track(column: Column, starts: Floats, minutes: int = MINUTES) -> Floats:
     track = np.empty((len(starts), minutes, 4))
-    follow(
-        column.wind, column.projection, column.level, column.bound, column.sigma, column.timescale, column.dens,
-        dispersion.flux_depth(0.5, column.mixing_height), starts, random_state(1), track,
-    )  # fmt: skip
+    depth = dispersion.flux_depth(0.5, column.mixing_height)
+    follow(column.met, column.layers, column.wind, depth, starts, random_state(1), track)
     return track
 
 
@@ -165,7 +161,7 @@ def test_particles_are_where_those_of_hycs_std_are(column: Column) -> None:
 def test_turbulence_printed_is_that_of_the_layer_a_particle_ends_in(column: Column) -> None:
     zagl, tlgr, sigw = (column.printed[name].ravel()[::20] for name in ("zagl", "tlgr", "sigw"))
     edge = np.abs(zagl[:, None] - column.bound).min(axis=1) < 0.1
-    layer = np.array([dispersion.layer_at(z, column.bound) for z in zagl[~edge]])
+    layer = np.array([columns.layer_at(column.level, column.layers, z, 0) for z in zagl[~edge]])
     assert tlgr[~edge] == pytest.approx(column.timescale[layer], rel=2e-3)
     assert sigw[~edge] == pytest.approx(column.sigma[layer], rel=2e-3, abs=1.1e-3)
 
@@ -200,9 +196,9 @@ def test_air_stays_well_mixed(column: Column) -> None:
     rng = np.random.default_rng(2)
     layer = rng.choice(layers, n, p=mass / mass.sum())
     heights, velocity = edges[layer] + rng.random(n) * np.diff(edges)[layer], rng.standard_normal(n)
-    sigma = np.where(np.arange(column.sigma.size) < layers, column.sigma, 1e-9)  # a lid
+    lidded = np.where(np.arange(column.level.size) < layers, column.met.sigma_w, np.float32(1e-9))
     before = np.histogram(heights, edges)[0]
-    mix(heights, velocity, 12 * 60, column.level, column.bound, sigma, column.timescale, column.dens, random_state(3))
+    mix(heights, velocity, 12 * 60, column.met._replace(sigma_w=lidded), column.layers, random_state(3))
     after = np.histogram(heights, edges)[0]
     assert np.all(np.abs(after - before) < 0.03 * before + 4 * np.sqrt(before)), (before, after)
 
@@ -212,20 +208,16 @@ def mix(
     heights: Floats,
     velocity: Floats,
     minutes: int,
-    level: Floats,
-    bound: Floats,
-    sigma: Floats,
-    timescale: Floats,
-    dens: Floats,
+    met: Meteorology,
+    layers: columns.Column,
     random: RandomState,
 ) -> None:
     """Move particles up and down for some minutes, in place."""
-    share = np.zeros(level.size)
+    share = np.zeros(met.level.size)
     for p in range(heights.size):
         begin_particle(random.words, p)
         for _ in range(2 * minutes):
             moved = dispersion.disperse(
-                heights[p], velocity[p], 30.0, 0.1, 0.0, bound, sigma, timescale, dens, level, 1.0, share,
-                random.words, random.normals,
-            )  # fmt: skip
+                met, layers, heights[p], velocity[p], 0, 30.0, 0.1, 0.0, share, random.words, random.normals
+            )
             heights[p], velocity[p] = moved.height, moved.velocity

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
-from stilt_dagster.science.transport.native.advection import surface_at, time_step
+from stilt_dagster.science.transport.native.advection import place_at, surface_at, time_step
+from stilt_dagster.science.transport.native.columns import column_at, layer, layer_at
 from stilt_dagster.science.transport.native.meteorology.levels import squeeze
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
 from stilt_dagster.science.transport.native.meteorology.projection import to_grid
@@ -22,7 +23,7 @@ from stilt_dagster.science.transport.native.meteorology.surface_layer import (
     scales_from_fluxes,
     scales_from_profiles,
 )
-from stilt_dagster.science.transport.native.meteorology.turbulence import free_mixing, hanna, particle_turbulence
+from stilt_dagster.science.transport.native.meteorology.turbulence import free_mixing, hanna
 from stilt_dagster_tests.science.transport.native.weather import Weather
 
 #: A solar hour of convection.
@@ -46,14 +47,11 @@ def convection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def turbulence(meteorology: Meteorology, minute: float, lon: float, lat: float, zagl: float) -> tuple[float, float]:
     """Return what the engine has at a place that hycs_std printed."""
     x, y = to_grid(meteorology.projection, lon, lat)
-    i, j = int(x + 0.5), int(y + 0.5)
-    t, share = time_step(meteorology.wind.times, minute)
-    shrink = squeeze(surface_at(meteorology.wind, meteorology.terrain, minute, x, y), meteorology.top)
-    heights = meteorology.height[t : t + 2, j, i].astype(float)
-    profiles = [field[hour, j, i] for field in (meteorology.sigma_w, meteorology.timescale) for hour in (t, t + 1)]
-    return particle_turbulence(
-        zagl / shrink, meteorology.level, meteorology.top, shrink, share, heights[0], heights[1], *profiles
-    )
+    here = place_at(meteorology.wind, time_step(meteorology.wind.times, minute), x, y)
+    shrink = squeeze(surface_at(meteorology.terrain, here), meteorology.top)
+    column = column_at(meteorology, here, shrink)
+    air = layer(meteorology, column, layer_at(meteorology.level, column, zagl, 0))
+    return air.sigma_w, air.timescale
 
 
 def errors(path: Path, settings: TransportSettings) -> dict[str, NDArray[np.float64]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.compiled.kernel import kernel
+from stilt_dagster.science.transport.native.compiled import compiled
 
 #: The grids hycs_std chooses from: a, b and c, the coarsest first. Seen in MESSAGE.
 _SPACINGS = ((30, -25, 5), (20, -15, 5), (15, -5, 0), (10, -10, 10), (5, 5, 0), (2.5, 2.5, 0))
@@ -65,7 +66,7 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     return np.asarray(heights)
 
 
-@kernel()
+@compiled
 def squeeze(zsfc: float, top: float) -> float:
     """Return what heights of levels are multiplied with over terrain.
 
@@ -79,7 +80,7 @@ def squeeze(zsfc: float, top: float) -> float:
     return 1.0 - zsfc / top
 
 
-@kernel()
+@compiled
 def level_of(height: float, level: NDArray[np.float64]) -> float:
     """Return the level a height lies at, counted from 0 for the lowest, with a fraction.
 

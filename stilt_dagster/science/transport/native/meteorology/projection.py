@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stilt_dagster.science.compiled.kernel import kernel
+from stilt_dagster.science.transport.native.compiled import compiled
 
 #: HYSPLIT's earth, m.
 EARTH_RADIUS = 6371200.0
@@ -87,13 +87,13 @@ def map_projection(constants: Sequence[float] | NDArray[np.float64], nx: int) ->
     return there._replace(x0=sync_x - 1.0 - x, y0=sync_y - 1.0 - y)
 
 
-@kernel()
+@compiled
 def _distance_factor(latitude: float) -> float:
     """Return ``tan(pi/4 - latitude/2)``, the distance from the pole on a stereographic map; latitude in radians."""
     return math.cos(latitude) / (1.0 + math.sin(latitude))
 
 
-@kernel()
+@compiled
 def to_grid(p: MapProjection, lon: float, lat: float) -> tuple[float, float]:
     """Return the grid coordinates of a place in degrees; of one not on the grid they lie beyond it."""
     if p.kind == LATLON:
@@ -106,7 +106,7 @@ def to_grid(p: MapProjection, lon: float, lat: float) -> tuple[float, float]:
     return p.x0 + rho * math.sin(p.n * east), p.y0 - p.hemisphere * rho * math.cos(p.n * east)
 
 
-@kernel()
+@compiled
 def to_lonlat(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     """Return longitude (-180 to 180) and latitude of grid coordinates, degrees."""
     if p.kind == LATLON:
@@ -120,7 +120,7 @@ def to_lonlat(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     return (p.lon0 + east / _DEGREE + 180.0) % 360.0 - 180.0, lat
 
 
-@kernel()
+@compiled
 def cells_per_metre(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     """Return the map's scale at a point of the grid, cells a metre along x and y.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.pystilt import roughness_table
+from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GAS_CONSTANT, GRAVITY, squeeze
 
@@ -179,7 +180,7 @@ def scales_from_profiles(
     return gradient * math.sqrt(speed2) / phi_m, gradient * dtheta / phi_h
 
 
-@kernel()
+@compiled
 def stable_heat(x: float) -> float:
     """Return ``phi_h`` of Beljaars and Holtslag (1991, eq. 28 and 32) with 0.923 where neutral; *x* is ``z / L``."""
     return 0.923 * (1.0 + x * (math.sqrt(1.0 + x / 1.5) + math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stilt_dagster.science.compiled.kernel import kernel
+from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, level_of, squeeze
 from stilt_dagster.science.transport.native.meteorology.surface_layer import (
@@ -77,7 +78,7 @@ def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: flo
     return sigma, 0.59 * z / sigma if height > 1.0 else 0.1 * z / (sigma * (0.55 - 0.38 * height))
 
 
-@kernel()
+@compiled
 def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float) -> float:
     """Return the mixing coefficient above the mixed layer, m2 s-1.
 
@@ -187,7 +188,7 @@ def fill_turbulence(
                 )  # fmt: skip
 
 
-@kernel(error_model="numpy")
+@compiled
 def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     """Return the first level that is not below a mixing height over :func:`squeeze`, m, but for a rounding (fitted)."""
     k = 0
@@ -196,7 +197,7 @@ def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     return k
 
 
-@kernel(error_model="numpy")
+@compiled
 def nearest_level(height: float, level: NDArray[np.float64], near: int) -> int:
     """Return the level nearest to a height over :func:`squeeze`, m, or how many levels there are, if it is above them.
 
@@ -220,7 +221,7 @@ def nearest_level(height: float, level: NDArray[np.float64], near: int) -> int:
     return k + 1 if height - level[k] >= 0.5 * (level[k + 1] - level[k]) else k
 
 
-@kernel(error_model="numpy")
+@compiled
 def turbulence_above(height: float, level: NDArray[np.float64], shrink: float) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, at a height over :func:`squeeze` above the last level, m.
 
