@@ -18,11 +18,12 @@ Grid coordinates count from 0, the first column and row.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind, level_height
 
 #: Columns and rows at the edge of a grid that particles do not enter: one in the west and south, two in the east and
@@ -30,13 +31,13 @@ from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWin
 FIRST, LAST = 1.0, 3.0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def height_above_ground(level_height: float, terrain: float, z_top: float) -> float:
     """Return the height above ground of a level height; m."""
     return level_height * (1.0 - terrain / z_top)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     """Return the level below a level height, from 0, and how far it is to the next: 0 to 1, a share of a number."""
     k = (math.sqrt(wind.b * wind.b - 4.0 * wind.a * (wind.c - z)) - wind.b) / (2.0 * wind.a) - 1.0
@@ -44,7 +45,7 @@ def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     return below, min(k - below, 1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def time_step(times: NDArray[np.float64], t: float) -> tuple[int, float]:
     """Return the step of the meteorology before a time and how far it is to the next: 0 to 1."""
     last = len(times) - 2
@@ -58,41 +59,72 @@ def time_step(times: NDArray[np.float64], t: float) -> tuple[int, float]:
     return before, min(max((t - times[before]) / (times[before + 1] - times[before]), 0.0), 1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def cell(wind: MeanWind, x: float, y: float) -> tuple[int, int, float, int, float]:
-    """Return the columns to the west and east of a place and its share of the way, the row to the south and its share.
+class Place(NamedTuple):
+    """Where a time and grid coordinates lie among the steps, columns and rows of the meteorology.
 
-    A place beyond the edge is moved to the edge.
+    Found once, and used for each field that is read there.
+
+    Attributes
+    ----------
+    step : int
+        The step before, from 0.
+    share : float
+        How far it is to the next step: 0 to 1.
+    west, east : int
+        The columns on either side.
+    along : float
+        How far it is from the one to the other: 0 to 1.
+    south : int
+        The row to the south; the next one is to the north.
+    up : float
+        How far it is from the one to the other: 0 to 1.
+    i, j : int
+        Column and row of the nearest grid point.
     """
+
+    step: int
+    share: float
+    west: int
+    east: int
+    along: float
+    south: int
+    up: float
+    i: int
+    j: int
+
+
+@kernel(error_model="numpy")
+def place_at(wind: MeanWind, moment: tuple[int, float], x: float, y: float) -> Place:
+    """Return where a moment, of :func:`time_step`, and grid coordinates lie; beyond the edge it is the edge."""
     _, ny, nx, _, _ = wind.velocity.shape
+    i, j = int(x + 0.5), min(max(int(y + 0.5), 0), ny - 1)
     if wind.around_globe:
+        i %= nx
         x %= nx
-        i = min(max(int(x), 0), nx - 1)
-        east = i + 1 if i + 1 < nx else 0
+        west = min(max(int(x), 0), nx - 1)
+        east = west + 1 if west + 1 < nx else 0
     else:
-        i = min(max(int(x), 0), nx - 2)
-        east = i + 1
-    j = min(max(int(y), 0), ny - 2)
-    return i, east, min(max(x - i, 0.0), 1.0), j, min(max(y - j, 0.0), 1.0)
+        i = min(max(i, 0), nx - 1)
+        west = min(max(int(x), 0), nx - 2)
+        east = west + 1
+    south = min(max(int(y), 0), ny - 2)
+    along, up = min(max(x - west, 0.0), 1.0), min(max(y - south, 0.0), 1.0)
+    return Place(moment[0], moment[1], west, east, along, south, up, i, j)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def velocity_at(wind: MeanWind, t: float, x: float, y: float, z: float) -> tuple[float, float, float]:
-    """Return the wind at a time and place: cells, cells and metres of level height a minute.
+@kernel(error_model="numpy")
+def velocity_at(wind: MeanWind, here: Place, z: float) -> tuple[float, float, float]:
+    """Return the wind at a place: cells, cells and metres of level height a minute.
 
     Parameters
     ----------
     wind : MeanWind
         Of two times or more.
-    t : float
-        Minutes, as the wind's times.
-    x, y : float
-        Grid coordinates; beyond the edge the wind is that of the edge.
+    here : Place
+        Of :func:`place_at`.
     z : float
         Level height, m.
     """
-    s, ft = time_step(wind.times, t)
-    i, east, fx, j, fy = cell(wind, x, y)
     lowest = wind.a + wind.b + wind.c
     k, fz, share = 0, 0.0, z / lowest
     if z >= lowest:
@@ -100,50 +132,54 @@ def velocity_at(wind: MeanWind, t: float, x: float, y: float, z: float) -> tuple
         share = 1.0
     u = v = w = 0.0
     for later in range(2):
-        in_time = share * (ft if later else 1.0 - ft)
+        in_time = share * (here.share if later else 1.0 - here.share)
         for north in range(2):
-            in_row = in_time * (fy if north else 1.0 - fy)
+            in_row = in_time * (here.up if north else 1.0 - here.up)
             for side in range(2):
-                weight = in_row * (fx if side else 1.0 - fx)
-                column = wind.velocity[s + later, j + north, east if side else i]
+                weight = in_row * (here.along if side else 1.0 - here.along)
+                s, j, i = here.step + later, here.south + north, here.east if side else here.west
                 for level in range(2):
                     part = weight * (fz if level else 1.0 - fz)
-                    u += part * column[k + level, 0]
-                    v += part * column[k + level, 1]
-                    w += part * column[k + level, 2]
+                    u += part * wind.velocity[s, j, i, k + level, 0]
+                    v += part * wind.velocity[s, j, i, k + level, 1]
+                    w += part * wind.velocity[s, j, i, k + level, 2]
     return u, v, w
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def surface_at(wind: MeanWind, field: NDArray[np.float32], t: float, x: float, y: float) -> float:
-    """Return a field of the ground, shape ``(nt, ny, nx)``, at a time and place: linear in x, y and time."""
-    s, ft = time_step(wind.times, t)
-    i, east, fx, j, fy = cell(wind, x, y)
+@kernel(error_model="numpy")
+def surface_at(field: NDArray[np.float32], here: Place) -> float:
+    """Return a field of the ground, shape ``(nt, ny, nx)``, at a place: linear in x, y and time."""
     value = 0.0
+    j, west, east = here.south, here.west, here.east
     for later in range(2):
-        south = field[s + later, j, i] + fx * (field[s + later, j, east] - field[s + later, j, i])
-        north = field[s + later, j + 1, i] + fx * (field[s + later, j + 1, east] - field[s + later, j + 1, i])
-        value += (ft if later else 1.0 - ft) * (south + fy * (north - south))
+        s = here.step + later
+        south = field[s, j, west] + here.along * (field[s, j, east] - field[s, j, west])
+        north = field[s, j + 1, west] + here.along * (field[s, j + 1, east] - field[s, j + 1, west])
+        value += (here.share if later else 1.0 - here.share) * (south + here.up * (north - south))
     return value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def on_grid(wind: MeanWind, x: float, y: float) -> bool:
     """Return whether a particle at these grid coordinates is moved on; else hycs_std says no more of it."""
     _, ny, nx, _, _ = wind.velocity.shape
     return wind.around_globe or (FIRST <= x <= nx - LAST and FIRST <= y <= ny - LAST)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) -> tuple[float, float, float, bool]:
-    """Move a particle by the mean wind.
+@kernel(error_model="numpy")
+def advect(
+    wind: MeanWind, here: Place, then: tuple[int, float], x: float, y: float, z: float, dt: float
+) -> tuple[float, float, float]:
+    """Move a particle on the grid (:func:`on_grid`) by the mean wind.
 
     Parameters
     ----------
     wind : MeanWind
         The wind.
-    t : float
-        Time before the step, minutes.
+    here : Place
+        Where it is before the step.
+    then : tuple
+        When the step ends, of :func:`time_step`.
     x, y : float
         Grid coordinates.
     z : float
@@ -155,13 +191,9 @@ def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) ->
     -------
     x, y, z : float
         Where it is then. A place beyond the edge counts once more, as in hycs_std: the next step ends there.
-    moved : bool
-        Whether it was on the grid; if not, it stays where it is.
     """
-    if not on_grid(wind, x, y):
-        return x, y, z, False
-    u, v, w = velocity_at(wind, t, x, y, z)
-    u_then, v_then, w_then = velocity_at(wind, t + dt, x + u * dt, y + v * dt, z + w * dt)
+    u, v, w = velocity_at(wind, here, z)
+    u_then, v_then, w_then = velocity_at(wind, place_at(wind, then, x + u * dt, y + v * dt), z + w * dt)
     x += 0.5 * (u + u_then) * dt
     y += 0.5 * (v + v_then) * dt
     z += 0.5 * (w + w_then) * dt
@@ -171,10 +203,10 @@ def advect(wind: MeanWind, t: float, x: float, y: float, z: float, dt: float) ->
         x %= nx
         y = ny - 1.0 - abs(ny - 1.0 - abs(y))
     # The line below the lowest level keeps steps above the ground, but for winds that change much within one.
-    return x, y, min(abs(z), (wind.a * nz + wind.b) * nz + wind.c), True
+    return x, y, min(abs(z), (wind.a * nz + wind.b) * nz + wind.c)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def start_height(
     wind: MeanWind,
     terrain: NDArray[np.float32],
@@ -194,8 +226,10 @@ def start_height(
 
     Parameters
     ----------
-    wind, t, x, y, dt
+    wind, x, y, dt
         As :func:`advect` takes them.
+    t : float
+        When it is released, minutes, as the wind's times.
     terrain : NDArray of float32, shape (nt, ny, nx)
         Height of the ground, m.
     z_top : float
@@ -205,7 +239,9 @@ def start_height(
     above_sea : bool
         Whether the height is above sea level (``kmsl`` 1).
     """
-    x, y, _, _ = advect(wind, t, x, y, height, dt)
-    ground = surface_at(wind, terrain, t + dt, x, y)
+    now, then = time_step(wind.times, t), time_step(wind.times, t + dt)
+    if on_grid(wind, x, y):
+        x, y, _ = advect(wind, place_at(wind, now, x, y), then, x, y, height, dt)
+    ground = surface_at(terrain, place_at(wind, then, x, y))
     above: float = level_height(max(height - ground, 0.0) if above_sea else height, ground, z_top)
     return above

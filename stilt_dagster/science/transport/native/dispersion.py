@@ -20,12 +20,15 @@ found by comparing ensembles of 4,000 to 20,000 particles with hycs_std's in uni
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
+from stilt_dagster.science.transport.native.columns import Column, bound, layer, layer_at
+from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology
 from stilt_dagster.science.transport.native.random_numbers import next_normal, next_uniform
 
 #: Seconds after which steps begin anew.
@@ -33,9 +36,6 @@ HALF_MINUTE = 30.0
 
 #: Molar mass of air in hycs_std's ``foot``, kg mol-1. Fitted to 5 digits; it is not the 0.02897 of R STILT.
 MOLAR_MASS_OF_AIR = 0.02884
-
-#: Depth of the layer over the mixed layer's top level, as a share of the distance of the levels.
-THIN_LAYER = 0.05
 
 #: Less than this is no step, s.
 _NOTHING = 1e-4
@@ -54,59 +54,28 @@ class Dispersed(NamedTuple):
         The layer it is in, whose ``sigw`` and ``tlgr`` hycs_std prints.
     inside : float
         Seconds below the flux layer's depth: of steps that end there.
+    lowest, highest : int
+        The levels whose winds moved it.
     """
 
     height: float
     velocity: float
     layer: int
     inside: float
+    lowest: int
+    highest: int
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def fill_bounds(level: NDArray[np.float64], shrink: float, mixed: int, bound: NDArray[np.float64]) -> None:
-    """Fill in where the layers of a column begin, m above ground, shape ``(nz,)``.
-
-    Layer ``k`` begins at level ``k``, the lowest at the ground. But the one that begins at the top of the mixed layer
-    is thin: a twentieth of the way to the next level, where the next layer begins (found).
-
-    Parameters
-    ----------
-    level : ndarray, shape (nz,)
-        Heights of the levels over flat land, m.
-    shrink : float
-        What levels are lowered by over terrain, :func:`~.meteorology.levels.squeeze`.
-    mixed : int
-        The mixed layer's top level, :func:`~.meteorology.turbulence.mixing_level`.
-    """
-    for k in range(level.size):
-        bound[k] = level[k] * shrink
-    bound[0] = 0.0
-    if mixed + 1 < level.size:
-        bound[mixed + 1] = (level[mixed] + THIN_LAYER * (level[mixed + 1] - level[mixed])) * shrink
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def layer_at(height: float, bound: NDArray[np.float64]) -> int:
-    """Return the layer of a height above ground, m; at a bound the lower one (found)."""
-    k = 0
-    while k < bound.size - 1 and height > bound[k + 1]:
-        k += 1
-    return k
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def disperse(
+    met: Meteorology,
+    column: Column,
     height: float,
     velocity: float,
+    near: int,
     seconds: float,
     tlfrac: float,
     depth: float,
-    bound: NDArray[np.float64],
-    sigma_w: NDArray[np.float64],
-    timescale: NDArray[np.float64],
-    density: NDArray[np.float64],
-    level: NDArray[np.float64],
-    shrink: float,
     share: NDArray[np.float64],
     words: NDArray[np.uint64],
     normals: NDArray[np.float64],
@@ -120,91 +89,96 @@ def disperse(
 
     Parameters
     ----------
+    met : Meteorology
+        The meteorology.
+    column : Column
+        The layers, each of the turbulence of its level; the last has no end.
     height : float
         Height above ground, m.
     velocity : float
         Vertical turbulent velocity over its standard deviation; of a release drawn from N(0, 1).
+    near : int
+        A layer close to it.
     seconds : float
         How long, :data:`HALF_MINUTE`.
     tlfrac : float
         Longest step, as a share of the timescale.
     depth : float
         Of the layer surface fluxes are mixed into, above ground, m, see :func:`flux_depth`.
-    bound : ndarray, shape (nz,)
-        Where layers begin, m above ground, :func:`fill_bounds`; the last has no end.
-    sigma_w, timescale, density : ndarray, shape (nz,)
-        Of the layers, each that of its level: standard deviation of the vertical velocity, m s-1, and its Lagrangian
-        timescale, s, both above 0; density, kg m-3.
-    level, shrink
-        As :func:`fill_bounds` takes them.
     share : ndarray, shape (nz,)
         Added to is for how many seconds the mean wind is that of each level: the wind of the half minute is the sum of
         levels' winds times these, over *seconds*.
     words, normals : ndarray
         The particle's :class:`~stilt_dagster.science.transport.native.random_numbers.RandomState`.
     """
-    last = bound.size - 1
-    k = layer_at(height, bound)
-    full = np.exp(-tlfrac)
-    full_noise = np.sqrt(1.0 - full * full)
+    k = layer_at(met.level, column, height, near)
+    lowest = highest = k
+    air = layer(met, column, k)
+    foot, top = bound(met.level, column, k), bound(met.level, column, k + 1)
+    full = math.exp(-tlfrac)
+    full_noise = math.sqrt(1.0 - full * full)
     left, inside = seconds, 0.0
     while left > _NOTHING:
-        dt = tlfrac * timescale[k]
+        dt = tlfrac * air.timescale
         kept, noise = full, full_noise
         if dt > left:
             dt = left
-            kept = np.exp(-dt / timescale[k])
-            noise = np.sqrt(1.0 - kept * kept)
+            kept = math.exp(-dt / air.timescale)
+            noise = math.sqrt(1.0 - kept * kept)
         velocity = kept * velocity + noise * next_normal(words, normals)
-        w = velocity * sigma_w[k]
+        w = velocity * air.sigma_w
         end = height + w * dt
-        foot, top = bound[k], bound[k + 1] if k < last else np.inf
-        if end > top or end < foot:
-            beyond = k + 1 if end > top else k - 1
-            edge = top if end > top else foot
+        if foot <= end <= top:
+            height = end
+        else:
+            edge, beyond = (top, k + 1) if end > top else (foot, k - 1)
             dt = (edge - height) / w
             height = edge
-            through = sigma_w[beyond] * density[beyond] / (sigma_w[k] * density[k]) if beyond >= 0 else 0.0
+            through = 0.0
+            there = air
+            if beyond >= 0:
+                there = layer(met, column, beyond)
+                through = there.sigma_w * there.density / (air.sigma_w * air.density)
             if through >= 1.0 or (through > 0.0 and next_uniform(words) < through):
-                k = beyond
+                k, air = beyond, there
+                foot, top = bound(met.level, column, k), bound(met.level, column, k + 1)
+                lowest, highest = min(lowest, k), max(highest, k)
             else:
                 velocity = -velocity
-        else:
-            height = end
         left -= dt
-        _add_share(height, dt, k, bound, level, shrink, share)
+        _add_share(height, dt, k, top, met.level, column.shrink, share)
         if height < depth:
             inside += dt
-    return Dispersed(height, velocity, k, inside)
+    return Dispersed(height, velocity, k, inside, lowest, min(highest + 1, met.level.size - 1))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def _add_share(
     height: float,
     dt: float,
-    layer: int,
-    bound: NDArray[np.float64],
+    k: int,
+    top: float,
     level: NDArray[np.float64],
     shrink: float,
     share: NDArray[np.float64],
 ) -> None:
     """Add a step to the seconds that the wind is that of each level.
 
-    Over the mixed layer's top the whole way to the next level's wind lies in the thin layer (found).
+    Over the mixed layer's top the whole way to the next level's wind lies in the thin layer (found), to its *top*, m.
     """
     over = height / shrink
     if over <= level[0]:
         share[0] += dt * over / level[0]
-    elif over <= level[layer] or layer == level.size - 1:
-        share[layer] += dt
+    elif over <= level[k] or k == level.size - 1:
+        share[k] += dt
     else:
-        part = dt * (over - level[layer]) / (bound[layer + 1] / shrink - level[layer])
-        share[layer] += dt - part
-        share[layer + 1] += part
+        part = dt * (over - level[k]) / (top / shrink - level[k])
+        share[k] += dt - part
+        share[k + 1] += part
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, sigma_w: NDArray[np.float64]) -> float:
+@kernel(error_model="numpy")
+def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int) -> float:
     """Return the standard deviation of both horizontal velocities, m s-1.
 
     Both variances together are the vertical velocity's, which for this is linear between levels and constant below
@@ -212,27 +186,29 @@ def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, s
 
     Parameters
     ----------
+    met, column
+        As :func:`disperse` takes them.
     height : float
         Height above ground, m.
-    level, shrink
-        As :func:`fill_bounds` takes them.
-    sigma_w : ndarray, shape (nz,)
-        Standard deviation of the vertical velocity on levels, m s-1.
+    near : int
+        A level close to it.
     """
-    over = height / shrink
+    over, level = height / column.shrink, met.level
     if over <= level[0]:
-        variance = sigma_w[0] ** 2
+        variance = layer(met, column, 0).sigma_w ** 2
     else:
-        k = 1
+        k = max(near, 1)
+        while k > 1 and level[k - 1] >= over:
+            k -= 1
         while k < level.size - 1 and level[k] < over:
             k += 1
         part = min((over - level[k - 1]) / (level[k] - level[k - 1]), 1.0)
-        variance = (1.0 - part) * sigma_w[k - 1] ** 2 + part * sigma_w[k] ** 2
-    return float(np.sqrt(0.5 * variance))
+        variance = (1.0 - part) * layer(met, column, k - 1).sigma_w ** 2 + part * layer(met, column, k).sigma_w ** 2
+    return math.sqrt(0.5 * variance)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float, normal: float) -> float:
+@kernel(error_model="numpy")
+def next_horizontal(velocity: float, sigma: float, kept: float, normal: float) -> float:
     """Return a horizontal turbulent velocity, m s-1, after a time.
 
     Unlike the vertical one it is not scaled by its standard deviation where that changes: it forgets slowly.
@@ -243,22 +219,21 @@ def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float
         The one before, m s-1; of a release ``sigma`` times a draw from N(0, 1).
     sigma : float
         :func:`horizontal_sigma`, m s-1.
-    seconds, hscale : float
-        The time, and the Lagrangian timescale, s.
+    kept : float
+        What is left of the one before: ``exp(-dt / hscale)``.
     normal : float
         A draw from N(0, 1).
     """
-    kept = np.exp(-seconds / hscale)
-    return float(kept * velocity + np.sqrt(1.0 - kept * kept) * sigma * normal)
+    return kept * velocity + math.sqrt(1.0 - kept * kept) * sigma * normal
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def flux_depth(veght: float, mixing_height: float) -> float:
     """Return the depth surface fluxes are mixed into, m: a share of the mixing height, over 1 it is in m itself."""
     return veght * mixing_height if veght <= 1.0 else veght
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def footprint(
     seconds: float, depth: float, level: NDArray[np.float64], shrink: float, density: NDArray[np.float64]
 ) -> float:
@@ -274,8 +249,10 @@ def footprint(
         How long it was below *depth*, s.
     depth : float
         :func:`flux_depth`.
-    level, shrink
-        As :func:`fill_bounds` takes them.
+    level : ndarray, shape (nz,)
+        Heights of the levels over flat land, m.
+    shrink : float
+        What levels are lowered by over terrain, :func:`~.meteorology.levels.squeeze`.
     density : ndarray, shape (nz,)
         On levels, bilinear between grid points, kg m-3.
     """

@@ -14,6 +14,7 @@ from stilt_dagster.science.scenes.receptors import Receptor, make_receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.ensembles import Engine
 from stilt_dagster.science.transport.hysplit import Hysplit
+from stilt_dagster.science.transport.native.engine import NativeEngine
 from stilt_dagster.science.transport.particles import Particles
 from stilt_dagster_tests.science.transport.native.comparison import (
     QUANTITIES,
@@ -26,8 +27,6 @@ from stilt_dagster_tests.science.transport.native.comparison import (
 from stilt_dagster_tests.science.transport.native.diagnosis import diagnose
 from stilt_dagster_tests.science.transport.native.weather import BOX, Vertical, Weather
 
-engine_module = pytest.importorskip("stilt_dagster.science.transport.native.engine")
-
 NIGHT, MORNING, DAY = (dt.datetime(2023, 7, 15, *at, tzinfo=dt.UTC) for at in ((10, 0), (17, 30), (21, 0)))
 GRID = Grid(BOX[0], BOX[2], 0.04, BOX[1], BOX[3], 0.04)
 INSIDE = (-113.0, 39.8, -111.0, 41.6)
@@ -37,7 +36,7 @@ KINDS: tuple[Vertical, ...] = ("sigma", "pressure", "hybrid")
 
 @pytest.fixture(scope="module")
 def native() -> Engine:
-    return engine_module.NativeEngine()
+    return NativeEngine()
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +69,7 @@ def test_particles_are_the_same_whatever_runs_beside_them(native: Engine, files:
         with ThreadPoolExecutor(threads) as pool:
             again = list(pool.map(lambda r: native.run(r, SHORT, files["sigma"]), receptors()[::-1]))[::-1]
         assert all(equal(a, b) for a, b in zip(alone, again, strict=True))
-    another_process = engine_module.NativeEngine().run(receptors()[0], SHORT, files["sigma"])
+    another_process = NativeEngine().run(receptors()[0], SHORT, files["sigma"])
     assert equal(alone[0], another_process)
     other_seed = native.run(receptors()[0], SHORT.model_copy(update={"seed": 7}), files["sigma"])
     assert not equal(alone[0], other_seed)

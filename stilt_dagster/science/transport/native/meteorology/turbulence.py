@@ -6,7 +6,7 @@ the ground and the mixing height. Above it HYSPLIT's mixing coefficient (Draxler
 ARL-224, section 4.3) is divided by a timescale of 100 s. What these leave open was fitted to what hycs_std prints:
 
 - The two numbers are those of a grid point and a level, on the hours of the meteorology. A particle has those of the
-  nearest grid point and of a level near it, see :func:`particle_turbulence`, linear in time alone.
+  nearest grid point and of a level near it, see :func:`nearest_level`, linear in time alone.
 - Powers of one third are powers of 0.3333.
 - Density and potential temperature are those of the second level (75 m), at most twice whose height is a stability.
 - Hanna's neutral case does not occur: the lowest temperature scale keeps air without a heat flux unstable.
@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, level_of, squeeze
 from stilt_dagster.science.transport.native.meteorology.surface_layer import (
@@ -39,12 +39,12 @@ _THIRD = 0.3333
 _FREE_TIMESCALE = 100.0
 _LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.01, 200.0, 150.0, 0.1, 12.54
 
-#: A particle counts as within the mixed layer up to this share of the layer over its top level, and a mixing height
-#: as at a level up to this share of the model's top over it: half of the fourth digit of HYSPLIT's sigma.
-_TOP_SHARE, _SIGMA_ROUNDING = 0.05, 5e-5
+#: A mixing height counts as at a level up to this share of the model's top over it: half of the fourth digit of
+#: HYSPLIT's sigma.
+_SIGMA_ROUNDING = 5e-5
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: float) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, at a height within the mixed layer.
 
@@ -77,7 +77,7 @@ def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: flo
     return sigma, 0.59 * z / sigma if height > 1.0 else 0.1 * z / (sigma * (0.55 - 0.38 * height))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float) -> float:
     """Return the mixing coefficient above the mixed layer, m2 s-1.
 
@@ -104,7 +104,7 @@ def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float)
     return float(min(max(mixing, _LEAST_MIXING), _MOST_MIXING))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def column_turbulence(
     level: NDArray[np.float64],
     u: NDArray[np.float32],
@@ -154,7 +154,7 @@ def column_turbulence(
         theta_below = theta
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def fill_turbulence(
     fields: Fields,
     height: NDArray[np.float32],
@@ -187,77 +187,7 @@ def fill_turbulence(
                 )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def particle_turbulence(
-    height: float,
-    level: NDArray[np.float64],
-    top: float,
-    shrink: float,
-    share: float,
-    h0: float,
-    h1: float,
-    sigma0: NDArray[np.float32],
-    sigma1: NDArray[np.float32],
-    timescale0: NDArray[np.float32],
-    timescale1: NDArray[np.float32],
-) -> tuple[float, float]:
-    """Return ``sigw``, m s-1, and ``tlgr``, s, of a particle: those of its layer, :func:`layer_turbulence`.
-
-    Parameters
-    ----------
-    height : float
-        Height of the particle above ground over :func:`squeeze`, m.
-    top : float
-        Where levels are level, m.
-    level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1
-        As :func:`layer_turbulence` takes them.
-    """
-    mixed = mixing_level((h0 + share * (h1 - h0)) / shrink, level, top)
-    k = layer_of(height, level, mixed)
-    sigma, timescale = layer_turbulence(k, level, shrink, share, h0, h1, sigma0, sigma1, timescale0, timescale1)
-    return sigma, timescale
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def layer_turbulence(
-    k: int,
-    level: NDArray[np.float64],
-    shrink: float,
-    share: float,
-    h0: float,
-    h1: float,
-    sigma0: NDArray[np.float32],
-    sigma1: NDArray[np.float32],
-    timescale0: NDArray[np.float32],
-    timescale1: NDArray[np.float32],
-) -> tuple[float, float]:
-    """Return ``sigw``, m s-1, and ``tlgr``, s, of a layer between two hours of the nearest grid point (fitted).
-
-    Both hours are asked at the same share of their mixing heights, as in STILT (Lin et al. 2003): at the level nearest
-    to the layer's own times the hour's mixing height over that of the moment.
-
-    Parameters
-    ----------
-    k : int
-        The layer, that of level *k*.
-    level : ndarray, shape (nz,)
-        Heights of the levels over flat land, m.
-    shrink : float
-        :func:`squeeze` of the ground under the particle.
-    share : float
-        Share of the later hour: where the end of the time step lies between the two.
-    h0, h1 : float
-        Mixing heights of the two hours at the grid point, m.
-    sigma0, sigma1, timescale0, timescale1 : ndarray, shape (nz,)
-        The two hours of :func:`fill_turbulence` at the grid point.
-    """
-    h = h0 + share * (h1 - h0)
-    s0, t0 = _at_height(level[k] * h0 / h, level, shrink, sigma0, timescale0)
-    s1, t1 = _at_height(level[k] * h1 / h, level, shrink, sigma1, timescale1)
-    return s0 + share * (s1 - s0), t0 + share * (t1 - t0)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     """Return the first level that is not below a mixing height over :func:`squeeze`, m, but for a rounding (fitted)."""
     k = 0
@@ -266,48 +196,39 @@ def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     return k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def layer_of(height: float, level: NDArray[np.float64], mixed: int) -> int:
-    """Return the level whose turbulence a particle has (fitted).
-
-    It is the one under the particle; but in the layer over the mixed layer's top level, from a twentieth of its depth
-    on, the one above.
+@kernel(error_model="numpy")
+def nearest_level(height: float, level: NDArray[np.float64], near: int) -> int:
+    """Return the level nearest to a height over :func:`squeeze`, m, or how many levels there are, if it is above them.
 
     Parameters
     ----------
     height : float
-        Height above ground over :func:`squeeze`, m.
+        Height, m.
     level : ndarray, shape (nz,)
         Heights of the levels over flat land, m.
-    mixed : int
-        The mixed layer's top level, :func:`mixing_level`.
+    near : int
+        A level close to it, where the search begins.
     """
-    k = min(int(level_of(max(height, level[0]), level)), level.size - 1)
-    if k == mixed and k < level.size - 1 and height - level[k] >= _TOP_SHARE * (level[k + 1] - level[k]):
-        return k + 1
-    return k
+    last = level.size - 1
+    if height > level[last - 1] and int(level_of(height, level)) >= last:
+        return level.size
+    k = min(near, last - 1)
+    while k > 0 and height < level[k]:
+        k -= 1
+    while k < last - 1 and height >= level[k + 1]:
+        k += 1
+    return k + 1 if height - level[k] >= 0.5 * (level[k + 1] - level[k]) else k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _at_height(
-    height: float,
-    level: NDArray[np.float64],
-    shrink: float,
-    sigma_w: NDArray[np.float32],
-    timescale: NDArray[np.float32],
-) -> tuple[float, float]:
-    """Return the turbulence of the level nearest to a height over :func:`squeeze`, m.
+@kernel(error_model="numpy")
+def turbulence_above(height: float, level: NDArray[np.float64], shrink: float) -> tuple[float, float]:
+    """Return ``sigw``, m s-1, and ``tlgr``, s, at a height over :func:`squeeze` above the last level, m.
 
     There are levels above those of the data, up to the model's top: in them the air is neutral.
     """
-    place, last = level_of(max(height, level[0]), level), level.size - 1
-    k = int(place)
-    if k >= last:
-        rise = level[last] - 2.0 * level[last - 1] + level[last - 2]
-        n = round(place) - last
-        dz = level[last] - level[last - 1] + n * rise
-        z = level[last] + n * (level[last] - level[last - 1]) + 0.5 * n * (n + 1) * rise
-        return math.sqrt(free_mixing(z * shrink, dz * shrink, 300.0, 0.0, 0.0) / _FREE_TIMESCALE), _FREE_TIMESCALE
-    if height - level[k] >= 0.5 * (level[k + 1] - level[k]):
-        k += 1
-    return sigma_w[k], timescale[k]
+    last = level.size - 1
+    rise = level[last] - 2.0 * level[last - 1] + level[last - 2]
+    n = round(level_of(height, level)) - last
+    dz = level[last] - level[last - 1] + n * rise
+    z = level[last] + n * (level[last] - level[last - 1]) + 0.5 * n * (n + 1) * rise
+    return math.sqrt(free_mixing(z * shrink, dz * shrink, 300.0, 0.0, 0.0) / _FREE_TIMESCALE), _FREE_TIMESCALE
