@@ -24,6 +24,9 @@ LATLON, MERCATOR, CONE = 0, 1, 2
 
 _DEGREE = math.pi / 180.0
 
+#: Cells from a cone's pole that its map's scale is taken at, at least.
+_LEAST_RHO = 1e-9
+
 
 class MapProjection(NamedTuple):
     """How longitude and latitude become grid coordinates.
@@ -132,9 +135,11 @@ def cells_per_metre(p: MapProjection, x: float, y: float) -> tuple[float, float]
             lat = 90.0 - 0.25 * p.dlat
         metres = EARTH_RADIUS * _DEGREE
         return 1.0 / (metres * math.cos(lat * _DEGREE) * p.dlon), 1.0 / (metres * p.dlat)
-    lat = p.hemisphere * to_lonlat(p, x, y)[1] * _DEGREE
+    # Of tan(pi/4 - lat/2) = t the cosine of the latitude is 2 t / (1 + t^2).
     if p.kind == MERCATOR:
-        scale = p.scale / (EARTH_RADIUS * math.cos(lat))
+        t, around = math.exp((p.y0 - y) / p.scale), p.scale
     else:
-        scale = p.n * p.scale * _distance_factor(lat) ** p.n / (EARTH_RADIUS * math.cos(lat))
+        rho = max(math.hypot(x - p.x0, y - p.y0), _LEAST_RHO)
+        t, around = (rho / p.scale) ** (1.0 / p.n), p.n * rho
+    scale = around * (1.0 + t * t) / (2.0 * EARTH_RADIUS * t)
     return scale, scale
