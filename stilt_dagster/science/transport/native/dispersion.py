@@ -204,34 +204,6 @@ def _add_share(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def horizontal_sigma(height: float, level: NDArray[np.float64], shrink: float, sigma_w: NDArray[np.float64]) -> float:
-    """Return the standard deviation of both horizontal velocities, m s-1.
-
-    Both variances together are the vertical velocity's, which for this is linear between levels and constant below
-    the lowest, unlike that of :func:`disperse`: found from the first minute of 20,000 particles in 50 slabs.
-
-    Parameters
-    ----------
-    height : float
-        Height above ground, m.
-    level, shrink
-        As :func:`fill_bounds` takes them.
-    sigma_w : ndarray, shape (nz,)
-        Standard deviation of the vertical velocity on levels, m s-1.
-    """
-    over = height / shrink
-    if over <= level[0]:
-        variance = sigma_w[0] ** 2
-    else:
-        k = 1
-        while k < level.size - 1 and level[k] < over:
-            k += 1
-        part = min((over - level[k - 1]) / (level[k] - level[k - 1]), 1.0)
-        variance = (1.0 - part) * sigma_w[k - 1] ** 2 + part * sigma_w[k] ** 2
-    return float(np.sqrt(0.5 * variance))
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float, normal: float) -> float:
     """Return a horizontal turbulent velocity, m s-1, after a time.
 
@@ -242,7 +214,7 @@ def next_horizontal(velocity: float, sigma: float, seconds: float, hscale: float
     velocity : float
         The one before, m s-1; of a release ``sigma`` times a draw from N(0, 1).
     sigma : float
-        :func:`horizontal_sigma`, m s-1.
+        Standard deviation of the velocity, m s-1.
     seconds, hscale : float
         The time, and the Lagrangian timescale, s.
     normal : float

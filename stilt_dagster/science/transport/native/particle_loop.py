@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stilt_dagster.science.transport.native.advection import (
     advect,
     cell,
+    level_number,
     on_grid,
     start_height,
     surface_at,
@@ -22,7 +23,6 @@ from stilt_dagster.science.transport.native.dispersion import (
     fill_bounds,
     flux_depth,
     footprint,
-    horizontal_sigma,
     next_horizontal,
 )
 from stilt_dagster.science.transport.native.meteorology.levels import level_of, squeeze
@@ -149,6 +149,29 @@ def value_at(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def horizontal_sigma(met: Meteorology, t: float, x: float, y: float, z: float) -> float:
+    """Return the standard deviation of both horizontal velocities, m s-1, at a level height.
+
+    Both variances together are the vertical velocity's, but of all grid points around and of the levels below and
+    above, linear in x, y, time and level number as the mean wind is (found: near the ground of a valley by night
+    the turbulence of its slopes spreads particles of still air four times as far as its own).
+    """
+    s, share = time_step(met.wind.times, t)
+    i, east, fx, j, fy = cell(met.wind, x, y)
+    k, up = level_number(met.wind, max(z, met.level[0]))
+    variance = 0.0
+    for later in range(2):
+        in_time = share if later else 1.0 - share
+        for north in range(2):
+            in_row = in_time * (fy if north else 1.0 - fy)
+            for side in range(2):
+                weight = in_row * (fx if side else 1.0 - fx)
+                sigma = met.sigma_w[s + later, j + north, east if side else i]
+                variance += weight * ((1.0 - up) * sigma[k] ** 2 + up * sigma[k + 1] ** 2)
+    return float(np.sqrt(0.5 * variance))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def footprint_at(
     met: Meteorology,
     field: NDArray[np.float32],
@@ -244,6 +267,7 @@ def follow(
             h1 = mixing_height_at(met, t, x1, y1)
             terrain = surface_at(met.wind, met.terrain, t, x1, y1)
             shrink = squeeze(terrain, met.top)
+            sigma = horizontal_sigma(met, t, x1, y1, z)
             depth0, depth1 = flux_depth(release.veght, h0), flux_depth(release.veght, h1)
             fill_column(met, t0, x, y, shrink, column)
             first = disperse(
@@ -268,7 +292,6 @@ def follow(
             height, velocity, layer = min(second.height, limit * shrink), second.velocity, second.layer
             z = height / shrink
             rows[5, p, minute] = value_at(met, met.dens, t, x, y, height, shrink)
-            sigma = horizontal_sigma(height, met.level, shrink, sigma_w)
             if minute:
                 u = next_horizontal(u, sigma, 60.0, release.hscale, next_normal(words, normals))
                 v = next_horizontal(v, sigma, 60.0, release.hscale, next_normal(words, normals))

@@ -18,7 +18,7 @@ from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native import dispersion
 from stilt_dagster.science.transport.native.advection import velocity_at
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
-from stilt_dagster.science.transport.native.meteorology.levels import second_half_density
+from stilt_dagster.science.transport.native.meteorology.levels import level_of, second_half_density
 from stilt_dagster.science.transport.native.meteorology.prepared import prepare
 from stilt_dagster.science.transport.native.meteorology.projection import MapProjection, cells_per_metre, to_grid
 from stilt_dagster.science.transport.native.meteorology.turbulence import mixing_level
@@ -92,6 +92,15 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @numba.njit
+def horizontal_sigma(z: float, level: Floats, sigma: Floats) -> float:
+    """Return that of the horizontal velocities in a column: variances are linear in level number."""
+    number = level_of(max(z, level[0]), level)
+    k = min(int(number), level.size - 2)
+    part = min(number - k, 1.0)
+    return np.sqrt(0.5 * ((1.0 - part) * sigma[k] ** 2 + part * sigma[k + 1] ** 2))
+
+
+@numba.njit
 def follow(
     wind: Floats,
     projection: MapProjection,
@@ -111,10 +120,11 @@ def follow(
         begin_particle(words, p)
         x, y, z = starts[p]
         w = next_normal(words, normals)
-        spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
+        spread = horizontal_sigma(z, level, sigma)
         u, v = spread * next_normal(words, normals), spread * next_normal(words, normals)
         for m in range(track.shape[1]):
             share[:] = 0.0
+            spread = horizontal_sigma(z, level, sigma)
             first = dispersion.disperse(
                 z, w, 30.0, 0.1, depth, bound, sigma, timescale, dens, level, 1.0, share, words, normals
             )
@@ -125,7 +135,6 @@ def follow(
             x -= (share * wind[:, 0]).sum() / 60.0
             y -= (share * wind[:, 1]).sum() / 60.0
             z, w = last.height, last.velocity
-            spread = dispersion.horizontal_sigma(z, level, 1.0, sigma)
             u = dispersion.next_horizontal(u, spread, 60.0, 10800.0, next_normal(words, normals))
             v = dispersion.next_horizontal(v, spread, 60.0, 10800.0, next_normal(words, normals))
             cells_x, cells_y = cells_per_metre(projection, x, y)
