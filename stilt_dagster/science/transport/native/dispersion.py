@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.transport.native.advection import Place, level_number
 from stilt_dagster.science.transport.native.columns import Column, bound, layer, layer_at
 from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology
@@ -178,32 +179,33 @@ def _add_share(
 
 
 @compiled
-def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int) -> float:
+def horizontal_sigma(met: Meteorology, here: Place, z: float) -> float:
     """Return the standard deviation of both horizontal velocities, m s-1.
 
-    Both variances together are the vertical velocity's, which for this is linear between levels and constant below
-    the lowest, unlike that of :func:`disperse`: found from the first minute of 20,000 particles in 50 slabs.
+    Both variances together are the vertical velocity's, but of all grid points around and of the levels below and
+    above, linear in x, y, time and level number as the mean wind is (found: near the ground of a valley by night the
+    turbulence of its slopes spreads particles of still air four times as far as its own).
 
     Parameters
     ----------
-    met, column
-        As :func:`disperse` takes them.
-    height : float
-        Height above ground, m.
-    near : int
-        A level close to it.
+    met : Meteorology
+        The meteorology.
+    here : Place
+        Where the mean wind has moved the particle in the minute.
+    z : float
+        Level height there, before turbulence moves it up or down, m.
     """
-    over, level = height / column.shrink, met.level
-    if over <= level[0]:
-        variance = layer(met, column, 0).sigma_w ** 2
-    else:
-        k = max(near, 1)
-        while k > 1 and level[k - 1] >= over:
-            k -= 1
-        while k < level.size - 1 and level[k] < over:
-            k += 1
-        part = min((over - level[k - 1]) / (level[k] - level[k - 1]), 1.0)
-        variance = (1.0 - part) * layer(met, column, k - 1).sigma_w ** 2 + part * layer(met, column, k).sigma_w ** 2
+    k, up = level_number(met.wind, max(z, met.level[0]))
+    variance = 0.0
+    for later in range(2):
+        in_time = here.share if later else 1.0 - here.share
+        for north in range(2):
+            in_row = in_time * (here.up if north else 1.0 - here.up)
+            for side in range(2):
+                weight = in_row * (here.along if side else 1.0 - here.along)
+                s, j, i = here.step + later, here.south + north, here.east if side else here.west
+                below, above = met.sigma_w[s, j, i, k], met.sigma_w[s, j, i, k + 1]
+                variance += weight * ((1.0 - up) * below * below + up * above * above)
     return math.sqrt(0.5 * variance)
 
 

@@ -234,7 +234,7 @@ def follow_minute(
     air = layer(met, late, second.layer)
     row[7], row[8] = air.sigma_w, air.timescale
 
-    sigma = horizontal_sigma(met, late, height, second.layer)
+    sigma = horizontal_sigma(met, end, z)
     kept = 0.0 if begins else math.exp(-60.0 / release.hscale)
     u = next_horizontal(particle.u, sigma, kept, next_normal(work.words, work.normals))
     v = next_horizontal(particle.v, sigma, kept, next_normal(work.words, work.normals))

@@ -16,7 +16,7 @@ from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native import columns, dispersion
-from stilt_dagster.science.transport.native.advection import place_at, time_step, velocity_at
+from stilt_dagster.science.transport.native.advection import Place, place_at, time_step, velocity_at
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 from stilt_dagster.science.transport.native.meteorology.levels import second_half_density
 from stilt_dagster.science.transport.native.meteorology.prepared import Meteorology, prepare
@@ -52,6 +52,7 @@ class Column:
     """The column of steady weather, and particles of hycs_std in it, shape ``(places, EACH, MINUTES)``."""
 
     met: Meteorology
+    place: Place
     layers: columns.Column
     wind: Floats
     projection: MapProjection
@@ -81,6 +82,7 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     dry, temp, pres = met.dens[here], fields.temp[here], fields.pres[here]
     return Column(
         met=met,
+        place=place,
         layers=layers,
         wind=np.array([velocity_at(met.wind, place, z)[:2] for z in met.level]),
         projection=met.projection,
@@ -99,6 +101,7 @@ def column(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @numba.njit
 def follow(
     met: Meteorology,
+    here: Place,
     layers: columns.Column,
     wind: Floats,
     depth: float,
@@ -112,10 +115,11 @@ def follow(
         begin_particle(words, p)
         x, y, z = starts[p]
         w = next_normal(words, normals)
-        spread = dispersion.horizontal_sigma(met, layers, z, 0)
+        spread = dispersion.horizontal_sigma(met, here, z)
         u, v = spread * next_normal(words, normals), spread * next_normal(words, normals)
         for m in range(track.shape[1]):
             share[:] = 0.0
+            spread = dispersion.horizontal_sigma(met, here, z)
             first = dispersion.disperse(met, layers, z, w, 0, 30.0, 0.1, depth, share, words, normals)
             last = dispersion.disperse(
                 met, layers, first.height, first.velocity, first.layer, 30.0, 0.1, depth, share, words, normals
@@ -123,7 +127,6 @@ def follow(
             x -= (share * wind[:, 0]).sum() / 60.0
             y -= (share * wind[:, 1]).sum() / 60.0
             z, w = last.height, last.velocity
-            spread = dispersion.horizontal_sigma(met, layers, z, last.layer)
             u = dispersion.next_horizontal(u, spread, KEPT, next_normal(words, normals))
             v = dispersion.next_horizontal(v, spread, KEPT, next_normal(words, normals))
             cells_x, cells_y = cells_per_metre(met.projection, x, y)
@@ -135,7 +138,7 @@ def follow(
 def own_track(column: Column, starts: Floats, minutes: int = MINUTES) -> Floats:
     track = np.empty((len(starts), minutes, 4))
     depth = dispersion.flux_depth(0.5, column.mixing_height)
-    follow(column.met, column.layers, column.wind, depth, starts, random_state(1), track)
+    follow(column.met, column.place, column.layers, column.wind, depth, starts, random_state(1), track)
     return track
 
 
