@@ -249,6 +249,8 @@ def _raise_failure(log: str, messages: str) -> None:
         raise StoreError("hycs_std ran out of scratch space: free some, or set TMPDIR to a directory with room")
     if "all source points off all meteo grids" in messages:
         raise SimulationFailed(Reason.MET_COVERAGE, "the receptor lies outside the meteorology", log)
+    if "Start height in extrapolation region" in messages or "Start height above mdl domain" in messages:
+        raise SimulationFailed(Reason.MET_COVERAGE, "the receptor reaches above the meteorology's levels", log)
     if (found := failure_in(messages)) is not None:
         reason, line = found
         ours = Reason(reason) if reason in Reason.__members__ else Reason.HYSPLIT_ERROR

@@ -100,6 +100,8 @@ def _require_coverage(met: Meteorology, receptor: Receptor, release: float) -> N
         raise SimulationFailed(Reason.MET_COVERAGE, "the meteorology does not cover the time of the receptor")
     if not any(on_grid_at(met, lon, lat) for lon, lat in zip(receptor.longitudes, receptor.latitudes, strict=True)):
         raise SimulationFailed(Reason.MET_COVERAGE, "the receptor lies outside the meteorology")
+    if max(receptor.heights) > met.highest_start:
+        raise SimulationFailed(Reason.MET_COVERAGE, "the receptor reaches above the meteorology's levels")
 
 
 #: Digits of each column, as hycs_std prints it.

@@ -39,9 +39,11 @@ def native() -> Engine:
     [
         (make_receptor(TIME, -100.0, 40.5, 5), -2),
         (make_receptor(TIME.replace(hour=20), -112.0, 40.5, 5), -2),
+        (make_receptor(TIME, -112.0, 40.5, [0, 20_000]), -2),
+        (make_receptor(TIME, -112.0, 40.5, 26_000), -2),
         (HERE, -8),  # the file begins three hours before
     ],
-    ids=["place", "time", "begins"],
+    ids=["place", "time", "levels", "top", "begins"],
 )
 def test_what_meteorology_does_not_cover_fails(native: Engine, met: Path, receptor: Receptor, hours: int) -> None:
     settings = TransportSettings(n_hours=hours, numpar=20)

@@ -73,6 +73,8 @@ class Fields(NamedTuple):
         Where levels are level, m above sea level: what :func:`squeeze` takes.
     level : ndarray of float64, shape (nz,)
         Heights of the levels above ground at sea level, m.
+    highest_start : float
+        Height that hycs_std starts no particle above, m.
     u, v : ndarray
         Wind along the grid's axes, m s-1.
     w : ndarray
@@ -101,6 +103,7 @@ class Fields(NamedTuple):
     projection: NDArray[np.float64]
     top: float
     level: NDArray[np.float64]
+    highest_start: float
     u: NDArray[np.float32]
     v: NDArray[np.float32]
     w: NDArray[np.float32]
@@ -148,6 +151,7 @@ def read_fields(path: Path, z_top: float) -> Fields:
     surface = {name: np.full((nt, ny, nx), np.nan, np.float32) for name in _SURFACE}
     top = max(z_top, LEAST_TOP)
     level, upper = level_heights(_nominal_pressure(header), z_top), np.empty((0, 0, 0, 0, 0), np.float32)
+    highest_start = float(level[-1])
     for t, step in enumerate(header.steps):
         found = _read_step(header, step)
         for name, variable in _SURFACE.items():
@@ -155,7 +159,8 @@ def read_fields(path: Path, z_top: float) -> Fields:
                 surface[name][t] = found[0, variable]
         columns, heights, relative = _columns(header, found)
         if not t:
-            level = level[: _count_levels(level, columns, heights, surface["zsfc"][0], top)]
+            count, highest_start = _reach(level, columns, heights, surface["zsfc"][0], top)
+            level = level[:count]
             upper = np.empty((6 + ((1, "TKEN") in found), nt, ny, nx, level.size), np.float32)
         if not _grid_on_levels(level, top, surface["zsfc"][t], columns, heights, relative, upper[:, t]):
             raise MeteorologyError(f"{header.file.location} has no level above the ground somewhere: keep more levels")
@@ -171,6 +176,7 @@ def read_fields(path: Path, z_top: float) -> Fields:
         ),
         top=top,
         level=level,
+        highest_start=highest_start,
         u=u, v=v, w=w, temp=temp, dens=dens, pres=pres,
         tke=tke[0] if tke else np.empty((0, 0, 0, 0), np.float32),
         **surface,
@@ -220,20 +226,27 @@ def _read_step(header: arl.Header, step: arl.Step) -> dict[tuple[int, str], NDAr
     return found
 
 
-def _count_levels(
+def _reach(
     level: NDArray[np.float64],
     columns: NDArray[np.float32],
     heights: NDArray[np.float32],
     zsfc: NDArray[np.float32],
     top: float,
-) -> int:
-    """Return how many levels are kept: those that data reach, and some; three tell the grid."""
+) -> tuple[int, float]:
+    """Return how many levels are kept and the highest start, m.
+
+    Kept are those that data reach, and some; three tell the grid. The highest start is the second level over those
+    that the data of some column reach, over whatever terrain, and whether heights are above ground or sea level: found
+    to 0.3 m, by starts ever higher, on sigma, pressure and hybrid levels.
+    """
     if heights.size:
-        highest = (heights[-1] - zsfc).max()
+        highest = heights[-1] - zsfc
     else:
         t, p = columns[_T], columns[_P]
-        highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0).max()
-    return max(3, int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest)) + _BEYOND)
+        highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0)
+    reached = int(np.searchsorted(level, (highest / squeeze(zsfc, top)).max(), side="right"))
+    count = max(3, int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest.max())) + _BEYOND)
+    return count, float(level[min(reached + 1, level.size - 1)])
 
 
 def _columns(

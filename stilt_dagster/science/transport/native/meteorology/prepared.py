@@ -39,6 +39,8 @@ class Meteorology(NamedTuple):
         Heights of the levels over flat land, m.
     top : float
         Where levels are level, m above sea level (:class:`Fields`).
+    highest_start : float
+        Height of a receptor that hycs_std starts no particle above, m.
     dens : ndarray of float32, shape (nt, ny, nx, nz)
         Density of dry air, kg m-3.
     second_half_dens : ndarray of float32, shape (nt, ny, nx, nz)
@@ -55,6 +57,7 @@ class Meteorology(NamedTuple):
     wind: MeanWind
     level: NDArray[np.float64]
     top: float
+    highest_start: float
     dens: NDArray[np.float32]
     second_half_dens: NDArray[np.float32]
     sigma_w: NDArray[np.float32]
@@ -127,6 +130,7 @@ def _prepare(
         wind=mean_wind(fields.u, fields.v, fields.w, fields.zsfc, fields.times, projection, fields.level, fields.top),
         level=fields.level,
         top=fields.top,
+        highest_start=fields.highest_start,
         dens=fields.dens,
         second_half_dens=second_half_density(fields.dens, fields.temp, fields.pres),
         sigma_w=sigma_w,
