@@ -38,6 +38,7 @@ LAYERS = (
 
 #: Folders of ``science``, lowest first. Its own modules are shared by all, and import from what they need.
 SCIENCE = (
+    "compiled",
     "files",
     "scenes",
     "meteorology",
@@ -143,6 +144,12 @@ def test_what_is_used_of_dagsters_private_modules_is_there() -> None:
 def test_the_environment_is_read_in_two_places() -> None:
     readers = {place(p) for p in MODULES if "os.environ" in p.read_text()}
     assert readers <= {"settings.py", "cli/console.py"}  # the latter: DAGSTER_HOME, and how wide a terminal is
+
+
+def test_all_loops_are_compiled_by_one_decorator() -> None:
+    """Another would keep machine code that does not notice when another module changes."""
+    users = {place(p) for p in MODULES if any(name.split(".")[0] == "numba" for name in imports(p))}
+    assert users == {"science/compiled/kernel.py"}
 
 
 def test_a_folder_a_concern() -> None:

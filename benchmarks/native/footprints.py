@@ -13,7 +13,8 @@ and 1 means that an engine cannot be told from hycs_std with other seeds. ``rati
 over all seeds of each, over that of the halves divided by sqrt(2): noise of independent runs falls so, a difference
 does not, which makes it the sharper of the two; it is 1 too for equal engines, but for cells few particles come to.
 
-**Bias.** Mean over receptors of ``2 (n - h) / (n + h)`` of row sums, with its standard error.
+**Bias.** ``sum n / sum h - 1`` over receptors' row sums, with its standard error, that of a ratio of sums: a mean of
+each receptor's own ratio is made of those that feel next to nothing.
 """
 
 from __future__ import annotations
@@ -127,21 +128,23 @@ def detail(native: list[Run], hysplit: list[Run]) -> None:
 
 def rows(engine: str, n: int, numpar: int, folder: Path, threads: int) -> dict[str, Any]:
     """Compare row sums, print and return their bias."""
-    differences: dict[str, list[float]] = {}
+    sums: dict[str, list[tuple[float, float]]] = {}
     for case in row_cases(n, numpar):
         try:
             one, other = (next(runs(case, which, [1], folder, threads)).row_sum for which in (engine, "hysplit"))
         except MeteorologyError:
             continue  # not of native's; pointwise says which
         if one + other > 0:
-            differences.setdefault(case.meteorology, []).append(2 * (one - other) / (one + other))
-    print("| meteorology | receptors | bias of row sums | standard error | spread |")
-    print("|---|---|---|---|---|")
+            sums.setdefault(case.meteorology, []).append((one, other))
+    print("| meteorology | receptors | bias of row sums | standard error |")
+    print("|---|---|---|---|")
     found = {}
-    for name, some in {"all": list(chain(*differences.values())), **differences}.items():
-        bias, spread = float(np.mean(some)), float(np.std(some, ddof=1))
-        found[name] = {"receptors": len(some), "bias": bias, "error": spread / len(some) ** 0.5, "spread": spread}
-        print(f"| {name} | {len(some)} | {bias:+.2%} | {spread / len(some) ** 0.5:.2%} | {spread:.1%} |")
+    for name, some in {"all": list(chain(*sums.values())), **sums}.items():
+        own, theirs = np.array(some).T
+        bias = float(own.sum() / theirs.sum() - 1)
+        error = float(np.sqrt(np.sum((own - (1 + bias) * theirs) ** 2)) / theirs.sum())
+        found[name] = {"receptors": len(some), "bias": bias, "error": error}
+        print(f"| {name} | {len(some)} | {bias:+.2%} | {error:.2%} |")
     return found
 
 

@@ -103,9 +103,11 @@ def _engine(directory: Path | None) -> Finding:
         said = f"{done.stdout}{done.stderr}"
         if "HYSPLIT" not in said.upper() and "CONTROL" not in said.upper():
             return _not_starting(engine.executable, said)
-        return Finding("hycs_std", True, engine.version)
+        return Finding("hycs_std", True, f"{engine.version}; engine native needs none")
     except NoEngineError:
-        return Finding("hycs_std", False, "none: all but trajectories can be made here", WAYS_WITHOUT_ENGINE)
+        return Finding(
+            "hycs_std", False, "none: trajectories can be made here by engine native alone", WAYS_WITHOUT_ENGINE
+        )
     except UserError as error:
         return Finding("hycs_std", False, str(error), "set it, or unset it for pystilt's build")
     except (OSError, subprocess.TimeoutExpired) as error:

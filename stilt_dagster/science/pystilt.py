@@ -55,7 +55,7 @@ WHEEL_BUILD = "hycs_std-37346bee81a62f31"
 WAYS_WITHOUT_ENGINE = (
     "simulate in a container of x86-64 Linux (docker run --platform linux/amd64), or on a server or cluster whose "
     "store you open here, or set STILT_EXE_DIR to the directory of your own build (docs/how-to/mac.md); scenes with "
-    "transport.engine native need none (docs/explanation/native-engine.md)"
+    "transport: {engine: native, experimental: true} need none (docs/explanation/native-engine.md)"
 )
 
 

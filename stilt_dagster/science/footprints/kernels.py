@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from stilt_dagster.science.compiled.kernel import kernel
 
 Floats = NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def median_steps(time: NDArray[np.int64], values: Floats, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Floats:
     """Return the median |step| of each particle in its first 100 minutes; NaN where it has no two positions."""
     out = np.full(len(start), np.nan)
@@ -22,7 +23,7 @@ def median_steps(time: NDArray[np.int64], values: Floats, start: NDArray[np.int6
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def interpolate_tracks(
     time: NDArray[np.int64],
     lon: Floats,
@@ -62,7 +63,7 @@ def interpolate_tracks(
     return t[:n], x[:n], y[:n], f[:n], counts
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def since_first_step(time: NDArray[np.int64], start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the time since each particle's first step, in positive tenths of a minute."""
     out = np.empty(len(time), np.int64)
@@ -73,7 +74,7 @@ def since_first_step(time: NDArray[np.int64], start: NDArray[np.int64], stop: ND
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def kernel_widths(elapsed: NDArray[np.int64], x: Floats, y: Floats, smooth_factor: float, is_longlat: bool) -> Floats:
     """Return the standard deviation of the smoothing kernel for each elapsed time, ``(longest + 1,)``.
 
@@ -123,7 +124,7 @@ def kernel_widths(elapsed: NDArray[np.int64], x: Floats, y: Floats, smooth_facto
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def bin_cells(values: Floats, first: float, step: float, n: int) -> NDArray[np.int64]:
     """Return the index of the last lower edge ``first + i step`` at or below each value, compared as R does."""
     out = np.empty(len(values), np.int64)
@@ -138,7 +139,7 @@ def bin_cells(values: Floats, first: float, step: float, n: int) -> NDArray[np.i
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def gaussian(half: int, step: float, width: float) -> Floats:
     """Return one side of a separable Gaussian kernel at cell centres, summing to 1."""
     out: Floats = np.empty(2 * half + 1)
@@ -148,7 +149,7 @@ def gaussian(half: int, step: float, width: float) -> Floats:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def stamp_kernels(
     row: NDArray[np.int64],
     column: NDArray[np.int64],

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.errors import FluxError
 from stilt_dagster.science.files.hdf5_checks import find_hostile_part
 from stilt_dagster.science.scenes.observation_settings import FluxSource
@@ -77,7 +77,7 @@ class FluxField:
         return signals, float(inside / total) if total > 0 else 1.0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _pick_up(
     particle: NDArray[np.int64],
     minute: Floats,

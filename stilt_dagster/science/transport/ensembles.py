@@ -68,12 +68,9 @@ def engine_for(settings: TransportSettings, hysplit: Engine) -> Engine:
     """
     if settings.engine == "native":
         # What it compiles takes a while to import, and most scenes are simulated by hycs_std.
-        from stilt_dagster.science.transport.native.engine import (  # type: ignore[import-not-found, unused-ignore]
-            NativeEngine,
-        )
+        from stilt_dagster.science.transport.native.engine import NativeEngine
 
-        native: Engine = NativeEngine()
-        return native
+        return NativeEngine()
     return hysplit
 
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.errors import Reason, SimulationFailed
 from stilt_dagster.science.transport.particles import COLUMN_NAMES, Particles
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _parse(text: NDArray[np.uint8], n_columns: int) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
     """Parse white-space separated numbers, skipping the first line.
 
@@ -100,7 +100,7 @@ def _parse(text: NDArray[np.uint8], n_columns: int) -> tuple[NDArray[np.float64]
     return values[:, :row], decimals, 0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _by_particle(
     values: NDArray[np.float64], particle: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

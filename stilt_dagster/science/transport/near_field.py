@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.particles import Particles
 
 _MOLAR_MASS_OF_AIR = 0.02897  # kg mol-1
 
 
 # Without turbulence (nturb 1) tlgr is 0: by numpy's rules, and R's, sigma is then NaN.
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def _dilute(
     particle: NDArray[np.int32],
     seconds: NDArray[np.float64],
@@ -78,13 +78,9 @@ def correct_near_field(particles: Particles, heights: tuple[float, ...], numpar:
         release = c["xhgt"]
     else:
         release = np.full(len(number), float(heights[0]))
-    foot = _dilute(
-        number,
-        np.abs(c["age"] * 60.0),
-        release,
-        *(c[k] for k in ("dens", "samt", "sigw", "tlgr", "mlht", "foot")),
-        veght,
-    )
+    seconds = np.abs(c["age"] * 60.0)
+    dens, samt, sigw, tlgr, mlht, printed = (c[k] for k in ("dens", "samt", "sigw", "tlgr", "mlht", "foot"))
+    foot = _dilute(number, seconds, release, dens, samt, sigw, tlgr, mlht, printed, veght)
     c["foot_no_hnf_dilution"], c["foot"] = c["foot"], foot
     decimals = {**particles.decimals, "foot_no_hnf_dilution": particles.decimals.get("foot", -1)}
     decimals.pop("foot", None)

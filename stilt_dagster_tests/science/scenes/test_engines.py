@@ -65,7 +65,8 @@ def test_how_much_is_checked_is_no_part_of_what_makes_particles() -> None:
             "does not know capemin -2.0 (it knows -1.0): engine: hysplit has it",
         ),
         ({"transport": {**NATIVE, "initd": 4, "kblt": 1}}, "initd 4 (it knows 0); kblt 1 (it knows 5)"),
-        ({"transport": {**NATIVE, "kmixd": 1}}, "kmixd 1 (it knows 0 or 2 or 3)"),
+        ({"transport": {**NATIVE, "kmixd": -500}}, "kmixd -500 (it knows 0, 1, 2, 3, and a height of 10 m or more)"),
+        ({"transport": {**NATIVE, "tlfrac": 0.0}}, "tlfrac 0.0 (it knows 0.001 or more)"),
         ({"transport": {**NATIVE, "krand": 4}}, "krand 4 (it knows 2)"),
         ({"transport": {**NATIVE, "seed": "none"}}, "seed none"),
         ({"transport": {**NATIVE, "maxpar": 5}}, "maxpar below numpar (5)"),
@@ -88,7 +89,17 @@ def test_what_the_native_engine_does_not_know_is_refused_by_name(changes: dict[s
 
 
 def test_settings_of_r_stilt_that_mean_nothing_to_it_are_let_pass() -> None:
-    made = scene(transport={**NATIVE, "frvs": 0.1, "kmix0": 250, "ziscale": [0.8, 0.9], "maxpar": 10_000, "kmsl": 1})
+    made = scene(
+        transport={
+            **NATIVE,
+            "frvs": 0.1,
+            "kmix0": 250,
+            "ziscale": [0.8, 0.9],
+            "maxpar": 10_000,
+            "kmsl": 1,
+            "kmixd": 900,
+        }
+    )
     assert made.transport.engine_version(None) == native.NATIVE_VERSION, "it needs no hycs_std"
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from stilt_dagster.science.compiled.kernel import kernel
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 
 # Sums may be taken in any order, which lets several go on at a time.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})  # type: ignore[untyped-decorator]
+@kernel(fastmath={"reassoc", "contract", "nsz"})
 def multiply_rows(start: Places, stop: Places, columns: Any, data: Any, x: Floats, out: Floats) -> bool:
     """Set ``out[r] = sum_e data[e] x[columns[e]]``, e from start[r] to stop[r]; return whether all columns are in x."""
     last = columns.dtype.type(len(x) - 1)
@@ -32,7 +33,7 @@ def multiply_rows(start: Places, stop: Places, columns: Any, data: Any, x: Float
     return not beyond
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})  # type: ignore[untyped-decorator]
+@kernel(fastmath={"reassoc", "contract", "nsz"})
 def multiply_rows_many(start: Places, stop: Places, columns: Any, data: Any, x: Floats, out: Floats) -> bool:
     """Do the same for several vectors: x of shape (columns, k), out (rows, k)."""
     last = columns.dtype.type(len(x) - 1)
@@ -49,7 +50,7 @@ def multiply_rows_many(start: Places, stop: Places, columns: Any, data: Any, x: 
     return not beyond
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def add_rows(start: Places, stop: Places, columns: Any, data: Any, y: Floats, out: Floats) -> bool:
     """Add ``data[e] y[r]`` to ``out[columns[e]]``, e from start[r] to stop[r]; return whether all columns are in *out*.
 
@@ -65,7 +66,7 @@ def add_rows(start: Places, stop: Places, columns: Any, data: Any, y: Floats, ou
     return True
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def add_rows_many(start: Places, stop: Places, columns: Any, data: Any, y: Floats, out: Floats) -> bool:
     """Do the same for several vectors: y of shape (rows, k), out (columns, k)."""
     last = columns.dtype.type(len(out) - 1)
@@ -80,7 +81,7 @@ def add_rows_many(start: Places, stop: Places, columns: Any, data: Any, y: Float
     return True
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def remap_rows(
     start: Places,
     stop: Places,

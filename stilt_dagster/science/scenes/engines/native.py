@@ -20,7 +20,7 @@ NATIVE_VERSION = "native 1"
 NATIVE_PAGE = "docs/explanation/native-engine.md"
 
 #: Settings the engine does as hycs_std does, whatever their value.
-HONOURED = frozenset({"n_hours", "numpar", "seed", "z_top", "kmix0", "ziscale", "tlfrac", "hnf_plume", "veght"})
+HONOURED = frozenset({"n_hours", "numpar", "seed", "z_top", "ziscale", "hnf_plume", "veght"})
 
 #: Settings that change nothing here, whatever their value, and why: with STILT's own they change nothing in hycs_std.
 WITHOUT_MEANING = {
@@ -48,7 +48,6 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
     "delt": (1.0,),
     "efile": ("",),
     "emisshrs": (0.01,),
-    "hscale": (10800.0,),
     "ichem": (8,),
     "idsp": (2,),
     "initd": (0,),  # others are puffs
@@ -57,7 +56,6 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
     "kblt": (5,),
     "kdef": (0,),
     "khmax": (9999,),
-    "kmixd": (0, 2, 3),
     "krand": (2,),
     "kzmix": (0,),
     "maxdim": (1,),
@@ -89,8 +87,29 @@ def _too_few_kept(settings: TransportSettings) -> str:
     return f"maxpar below numpar ({settings.maxpar})" if (settings.maxpar or inf) < settings.numpar else ""
 
 
-#: Settings that are decided together with others: each gives what is refused, empty if nothing is.
-CONDITIONS: dict[str, Callable[[TransportSettings], str]] = {"varsiwant": _unknown_variables, "maxpar": _too_few_kept}
+def _mixing_height(settings: TransportSettings) -> str:
+    """Refuse sources of mixing heights that the user's guide does not name; from 10 on it is the height itself."""
+    known = settings.kmixd in (0, 1, 2, 3) or settings.kmixd >= 10
+    return "" if known else f"kmixd {settings.kmixd} (it knows 0, 1, 2, 3, and a height of 10 m or more)"
+
+
+def _at_least(name: str, least: float) -> Callable[[TransportSettings], str]:
+    def refused(settings: TransportSettings) -> str:
+        value = getattr(settings, name)
+        return "" if least <= value < inf else f"{name} {value} (it knows {least:g} or more)"
+
+    return refused
+
+
+#: Settings of which some values are refused: each gives what is, empty if nothing. Steps of no time have no end.
+CONDITIONS: dict[str, Callable[[TransportSettings], str]] = {
+    "varsiwant": _unknown_variables,
+    "maxpar": _too_few_kept,
+    "kmixd": _mixing_height,
+    "kmix0": _at_least("kmix0", 0),
+    "hscale": _at_least("hscale", 1),
+    "tlfrac": _at_least("tlfrac", 0.001),
+}
 
 
 def require_known(settings: TransportSettings) -> None:

@@ -31,13 +31,13 @@ from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWin
 FIRST, LAST = 1.0, 3.0
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def height_above_ground(level_height: float, terrain: float, z_top: float) -> float:
     """Return the height above ground of a level height; m."""
     return level_height * (1.0 - terrain / z_top)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     """Return the level below a level height, from 0, and how far it is to the next: 0 to 1, a share of a number."""
     k = (math.sqrt(wind.b * wind.b - 4.0 * wind.a * (wind.c - z)) - wind.b) / (2.0 * wind.a) - 1.0
@@ -45,7 +45,7 @@ def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     return below, min(k - below, 1.0)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def time_step(times: NDArray[np.float64], t: float) -> tuple[int, float]:
     """Return the step of the meteorology before a time and how far it is to the next: 0 to 1."""
     last = len(times) - 2
@@ -93,7 +93,7 @@ class Place(NamedTuple):
     j: int
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def place_at(wind: MeanWind, moment: tuple[int, float], x: float, y: float) -> Place:
     """Return where a moment, of :func:`time_step`, and grid coordinates lie; beyond the edge it is the edge."""
     _, ny, nx, _, _ = wind.velocity.shape
@@ -112,7 +112,7 @@ def place_at(wind: MeanWind, moment: tuple[int, float], x: float, y: float) -> P
     return Place(moment[0], moment[1], west, east, along, south, up, i, j)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def velocity_at(wind: MeanWind, here: Place, z: float) -> tuple[float, float, float]:
     """Return the wind at a place: cells, cells and metres of level height a minute.
 
@@ -146,7 +146,7 @@ def velocity_at(wind: MeanWind, here: Place, z: float) -> tuple[float, float, fl
     return u, v, w
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def surface_at(field: NDArray[np.float32], here: Place) -> float:
     """Return a field of the ground, shape ``(nt, ny, nx)``, at a place: linear in x, y and time."""
     value = 0.0
@@ -159,14 +159,14 @@ def surface_at(field: NDArray[np.float32], here: Place) -> float:
     return value
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def on_grid(wind: MeanWind, x: float, y: float) -> bool:
     """Return whether a particle at these grid coordinates is moved on; else hycs_std says no more of it."""
     _, ny, nx, _, _ = wind.velocity.shape
     return wind.around_globe or (FIRST <= x <= nx - LAST and FIRST <= y <= ny - LAST)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def advect(
     wind: MeanWind, here: Place, then: tuple[int, float], x: float, y: float, z: float, dt: float
 ) -> tuple[float, float, float]:
@@ -206,7 +206,7 @@ def advect(
     return x, y, min(abs(z), (wind.a * nz + wind.b) * nz + wind.c)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def start_height(
     wind: MeanWind,
     terrain: NDArray[np.float32],

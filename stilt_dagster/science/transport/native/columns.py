@@ -67,14 +67,14 @@ class Layer(NamedTuple):
     density: float
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def mixing_height_at(met: Meteorology, here: Place) -> float:
     """Return the mixing height of the nearest grid point, linear in time, m."""
     before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]
     return float(before + here.share * (after - before))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def column_at(met: Meteorology, here: Place, shrink: float) -> Column:
     """Return the column of a place over terrain of a :func:`~.meteorology.levels.squeeze`."""
     before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]
@@ -83,7 +83,7 @@ def column_at(met: Meteorology, here: Place, shrink: float) -> Column:
     return Column(here.step, here.j, here.i, here.share, before, after, height, shrink, mixed)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def bound(level: NDArray[np.float64], column: Column, k: int) -> float:
     """Return where layer *k* of a column begins, m above ground; the last has no end, where the next begins.
 
@@ -99,7 +99,7 @@ def bound(level: NDArray[np.float64], column: Column, k: int) -> float:
     return float(level[k] * column.shrink)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def layer_at(level: NDArray[np.float64], column: Column, height: float, near: int) -> int:
     """Return the layer of a height above ground, m; at a bound the lower one (found). The search begins *near* it."""
     k = near
@@ -110,7 +110,7 @@ def layer_at(level: NDArray[np.float64], column: Column, height: float, near: in
     return k
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _turbulence(met: Meteorology, column: Column, step: int, height: float, near: int) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, of an hour at a height over :func:`squeeze`, m."""
     k = nearest_level(height, met.level, near)
@@ -120,7 +120,7 @@ def _turbulence(met: Meteorology, column: Column, step: int, height: float, near
     return met.sigma_w[step, column.j, column.i, k], met.timescale[step, column.j, column.i, k]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def layer(met: Meteorology, column: Column, k: int) -> Layer:
     """Return layer *k* of a column (fitted).
 
@@ -138,7 +138,7 @@ def layer(met: Meteorology, column: Column, k: int) -> Layer:
     )
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def level_value(field: NDArray[np.float32], here: Place, k: int) -> float:
     """Return a field on a level, linear in x, y and time."""
     value = 0.0
@@ -151,7 +151,7 @@ def level_value(field: NDArray[np.float32], here: Place, k: int) -> float:
     return value
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def value_at(level: NDArray[np.float64], field: NDArray[np.float32], here: Place, over: float) -> float:
     """Return a field at a height over :func:`squeeze`, m: linear between levels, that of the lowest one below it."""
     k = 0
@@ -162,7 +162,7 @@ def value_at(level: NDArray[np.float64], field: NDArray[np.float32], here: Place
     return float(below + share * (level_value(field, here, k + 1) - below))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def wind_of_levels(
     wind: MeanWind, here: Place, seconds: NDArray[np.float64], lowest: int, highest: int
 ) -> tuple[float, float]:

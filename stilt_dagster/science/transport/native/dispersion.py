@@ -66,7 +66,7 @@ class Dispersed(NamedTuple):
     highest: int
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def disperse(
     met: Meteorology,
     column: Column,
@@ -152,7 +152,7 @@ def disperse(
     return Dispersed(height, velocity, k, inside, lowest, min(highest + 1, met.level.size - 1))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _add_share(
     height: float,
     dt: float,
@@ -177,7 +177,7 @@ def _add_share(
         share[k + 1] += part
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int) -> float:
     """Return the standard deviation of both horizontal velocities, m s-1.
 
@@ -207,7 +207,7 @@ def horizontal_sigma(met: Meteorology, column: Column, height: float, near: int)
     return math.sqrt(0.5 * variance)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def next_horizontal(velocity: float, sigma: float, kept: float, normal: float) -> float:
     """Return a horizontal turbulent velocity, m s-1, after a time.
 
@@ -227,13 +227,13 @@ def next_horizontal(velocity: float, sigma: float, kept: float, normal: float) -
     return kept * velocity + math.sqrt(1.0 - kept * kept) * sigma * normal
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def flux_depth(veght: float, mixing_height: float) -> float:
     """Return the depth surface fluxes are mixed into, m: a share of the mixing height, over 1 it is in m itself."""
     return veght * mixing_height if veght <= 1.0 else veght
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def footprint(
     seconds: float, depth: float, level: NDArray[np.float64], shrink: float, density: NDArray[np.float64]
 ) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.advection import (
     Place,
     advect,
@@ -121,7 +121,7 @@ class Work(NamedTuple):
     seconds: NDArray[np.float64]
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def on_grid_at(met: Meteorology, lon: float, lat: float) -> bool:
     """Return whether a place lies on the meteorology's grid, where particles are followed."""
     x, y = to_grid(met.projection, lon, lat)
@@ -129,7 +129,7 @@ def on_grid_at(met: Meteorology, lon: float, lat: float) -> bool:
     return inside
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def footprint_at(
     level: NDArray[np.float64],
     field: NDArray[np.float32],
@@ -153,7 +153,7 @@ def footprint_at(
     return foot
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def half_minute(
     met: Meteorology,
     release: Release,
@@ -181,7 +181,7 @@ def half_minute(
     return moved, u, v
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def follow_minute(
     met: Meteorology,
     release: Release,
@@ -245,7 +245,7 @@ def follow_minute(
     return Particle(x, y, height / shrink, second.velocity, u, v, second.layer)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel(error_model="numpy")
 def follow(
     met: Meteorology, release: Release, words: NDArray[np.uint64], normals: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

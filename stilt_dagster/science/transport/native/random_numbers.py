@@ -50,7 +50,7 @@ def random_state(seed: int) -> RandomState:
     return RandomState(words, np.zeros(_AHEAD))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def begin_particle(words: NDArray[np.uint64], particle: int) -> None:
     """Go to the first random number of a particle."""
     words[0] = 0
@@ -58,7 +58,7 @@ def begin_particle(words: NDArray[np.uint64], particle: int) -> None:
     words[6] = _AHEAD
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def philox(
     c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
@@ -74,13 +74,13 @@ def philox(
     return c0, c1, c2, c3
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _uniform(word: np.uint64) -> float:
     """Return a word as a number between 0 and 1, neither of which it is."""
     return (float(np.int64(word)) + 0.5) * 2.3283064365386963e-10
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def normal_quantile(p: float) -> float:
     """Return the standard normal deviate that *p* of all are below, to 1e-7.
 
@@ -109,7 +109,7 @@ def normal_quantile(p: float) -> float:
     return float(-value if q < 0 else value)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _draw(words: NDArray[np.uint64], normals: NDArray[np.float64]) -> None:
     """Draw the next normals of the particle."""
     first = words[0]
@@ -122,7 +122,7 @@ def _draw(words: NDArray[np.uint64], normals: NDArray[np.float64]) -> None:
     words[0] = first + np.uint64(_AHEAD // 4)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def next_normal(words: NDArray[np.uint64], normals: NDArray[np.float64]) -> float:
     """Return the particle's next random number: mean 0, variance 1."""
     if words[6] == _AHEAD:
@@ -133,7 +133,7 @@ def next_normal(words: NDArray[np.uint64], normals: NDArray[np.float64]) -> floa
     return float(value)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def next_uniform(words: NDArray[np.uint64]) -> float:
     """Return a random number between 0 and 1, made of a block of its own."""
     word, _, _, _ = philox(words[0], words[1], words[2], words[3], words[4], words[5])

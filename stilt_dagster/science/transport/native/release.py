@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.scenes.receptors import Receptor
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.random_numbers import RandomState, begin_particle, next_uniform
@@ -58,7 +58,7 @@ def start_positions(
     return np.asarray(lons)[place], np.asarray(lats)[place], np.asarray(heights)[place]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _uniforms(words: NDArray[np.uint64], n: int) -> NDArray[np.float64]:
     """Return the first random number of each particle."""
     drawn = np.empty(n)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.errors import MeteorologyError
 from stilt_dagster.science.meteorology import arl
 from stilt_dagster.science.meteorology.arl.fields import read_records
@@ -284,7 +284,7 @@ def _nominal_pressure(header: arl.Header) -> list[float]:
     return [_NOMINAL, *(float(_pressure(header, k, ground)[0]) for k in range(1, len(header.levels)))]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _grid_on_levels(
     level: NDArray[np.float64],
     top: float,

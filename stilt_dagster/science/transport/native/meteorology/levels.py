@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.compiled import compiled
 
 #: The grids hycs_std chooses from: a, b and c, the coarsest first. Seen in MESSAGE.
@@ -66,7 +66,7 @@ def level_heights(pressure: Sequence[float], top: float) -> NDArray[np.float64]:
     return np.asarray(heights)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def squeeze(zsfc: float, top: float) -> float:
     """Return what heights of levels are multiplied with over terrain.
 
@@ -80,7 +80,7 @@ def squeeze(zsfc: float, top: float) -> float:
     return 1.0 - zsfc / top
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def level_of(height: float, level: NDArray[np.float64]) -> float:
     """Return the level a height lies at, counted from 0 for the lowest, with a fraction.
 
@@ -99,7 +99,7 @@ def level_of(height: float, level: NDArray[np.float64]) -> float:
     return float(math.sqrt(lowest**2 + (height - level[0]) / a) - lowest)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def saturation_pressure(temperature: float) -> float:
     """Return the saturation vapour pressure over water, hPa, of a temperature, K (Draxler and Hess 1997).
 
@@ -108,7 +108,7 @@ def saturation_pressure(temperature: float) -> float:
     return math.exp(21.4 - 5351.0 / temperature)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def hydrostatic_heights(
     pressure: NDArray[np.float64],
     temperature: NDArray[np.float64],
@@ -135,7 +135,7 @@ def hydrostatic_heights(
         below = above
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def relative_humidity(pressure: float, temperature: float, humidity: float) -> float:
     """Return the relative humidity of air of a specific humidity; over 1 where it is supersaturated.
 
@@ -147,7 +147,7 @@ def relative_humidity(pressure: float, temperature: float, humidity: float) -> f
     return float(humidity * pressure / _EPSILON / saturation_pressure(temperature))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def specific_humidity(pressure: float, temperature: float, rh: float) -> float:
     """Return the specific humidity of air, kg kg-1: what :func:`relative_humidity` is the inverse of.
 
@@ -159,12 +159,12 @@ def specific_humidity(pressure: float, temperature: float, rh: float) -> float:
     return float(rh * saturation_pressure(temperature) * _EPSILON / pressure)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _between(values: NDArray[np.float64], i: int, share: float) -> float:
     return float(values[i - 1] + share * (values[i] - values[i - 1]))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def put_on_levels(
     level: NDArray[np.float64], height: NDArray[np.float64], column: NDArray[np.float64], out: NDArray[np.float32]
 ) -> None:
@@ -213,8 +213,10 @@ def put_on_levels(
         out[4, k] = (p - humid * saturation_pressure(t)) * 100.0 / (GAS_CONSTANT * t)
 
 
-@numba.vectorize(["float32(float32, float32, float32)"], cache=True)  # type: ignore[untyped-decorator]
-def second_half_density(dry_density: float, temperature: float, pressure: float) -> float:
+@kernel()
+def second_half_density(
+    dry_density: NDArray[np.float32], temperature: NDArray[np.float32], pressure: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return the density, kg m-3, that ``foot`` counts in the second half of a minute: less than dry air's.
 
     It is as if some vapour were taken out twice. How much is a guess: fitted, to 1e-4 of the mean of both halves, at
@@ -223,10 +225,14 @@ def second_half_density(dry_density: float, temperature: float, pressure: float)
 
     Parameters
     ----------
-    dry_density, temperature, pressure : float
-        kg m-3, K, hPa.
+    dry_density, temperature, pressure : ndarray
+        kg m-3, K, hPa; of one shape.
     """
-    vapour = max(1.0 - dry_density * GAS_CONSTANT * temperature / (100.0 * pressure), 0.0)
-    warmth = min(max((temperature - 273.0) / 28.0, 0.0), 1.0) ** 1.9
-    less = (0.337 - 1.93 * vapour) * vapour * warmth
-    return float(dry_density * (1.0 - less) / (1.0 + less))
+    out = np.empty_like(dry_density)
+    for i in np.ndindex(dry_density.shape):
+        density, temp = float(dry_density[i]), float(temperature[i])
+        vapour = max(1.0 - density * GAS_CONSTANT * temp / (100.0 * float(pressure[i])), 0.0)
+        warmth = min(max((temp - 273.0) / 28.0, 0.0), 1.0) ** 1.9
+        less = (0.337 - 1.93 * vapour) * vapour * warmth
+        out[i] = density * (1.0 - less) / (1.0 + less)
+    return out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.projection import MapProjection, cells_per_metre
 
 
@@ -70,7 +70,7 @@ def mean_wind(
     return MeanWind(velocity, np.asarray(times, np.float64), a, b, first - a - b, projection.around_globe)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _fill(
     velocity: NDArray[np.float32],
     u: NDArray[np.float32],
@@ -93,7 +93,7 @@ def _fill(
                     velocity[s, j, i, k, 2] = 60.0 * stretch * w[s, j, i, k]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def level_height(height: float, terrain: float, z_top: float) -> float:
     """Return the level height of a height above ground: levels crowd evenly over terrain, and end at *z_top*; m."""
     return height / (1.0 - terrain / z_top)

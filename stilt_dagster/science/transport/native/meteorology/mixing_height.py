@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, squeeze
 from stilt_dagster.science.transport.native.meteorology.surface_layer import moist_density, potential_temperature
@@ -48,8 +48,11 @@ _LEAST_TKE = 0.21
 #: No mixed layer is shallower than the lowest level and this share of the layer over it.
 _LEAST_SHARE = 1e-3
 
+#: The largest least height that ``kmix0`` has an effect up to, m (fitted: 1000, 1500 and 3000 are all 999).
+_LARGEST_LEAST = 999.0
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+
+@kernel()
 def excess_temperature(z: float, theta: float, density: float, ustar: float, shtf: float) -> float:
     """Return by how much air that the ground heats is warmer than the lowest level, K.
 
@@ -77,7 +80,7 @@ def excess_temperature(z: float, theta: float, density: float, ustar: float, sht
     return float(_EXCESS * flux / velocity)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def richardson_height(
     z: NDArray[np.float64],
     temperature: NDArray[np.float32],
@@ -115,7 +118,7 @@ def richardson_height(
     return float(z[-1])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def temperature_height(
     z: NDArray[np.float64], temperature: NDArray[np.float32], pressure: NDArray[np.float32]
 ) -> float:
@@ -137,7 +140,7 @@ def temperature_height(
     return float(z[k])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def tke_height(z: NDArray[np.float64], tke: NDArray[np.float32]) -> float:
     """Return the height of the last level of the lowest turbulent layer, m above ground (``kmixd: 2``).
 
@@ -159,7 +162,7 @@ def tke_height(z: NDArray[np.float64], tke: NDArray[np.float32]) -> float:
     return float(z[top])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def mixing_heights(fields: Fields, kmixd: int) -> NDArray[np.float32]:
     """Return the mixing heights of all grid points and hours, m above ground, shape ``(nt, ny, nx)``.
 
@@ -204,7 +207,7 @@ def mixing_heights(fields: Fields, kmixd: int) -> NDArray[np.float32]:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def least_heights(fields: Fields, kmix0: float) -> NDArray[np.float32]:
     """Return the least mixing height of each grid point, m above ground, shape ``(ny, nx)``.
 
@@ -213,7 +216,7 @@ def least_heights(fields: Fields, kmix0: float) -> NDArray[np.float32]:
     fields : Fields
         The meteorology.
     kmix0 : float
-        The least one asked for, m. One close to the lowest level is that of the level.
+        The least one asked for, m: of more than 999 it is 999. One close to the lowest level is that of the level.
     """
     level = fields.level
     lowest = level[0] + _LEAST_SHARE * (level[1] - level[0])
@@ -221,7 +224,7 @@ def least_heights(fields: Fields, kmix0: float) -> NDArray[np.float32]:
     out = np.empty((ny, nx), np.float32)
     for j in range(ny):
         for i in range(nx):
-            out[j, i] = max(kmix0, lowest * squeeze(fields.zsfc[0, j, i], fields.top))
+            out[j, i] = max(min(kmix0, _LARGEST_LEAST), lowest * squeeze(fields.zsfc[0, j, i], fields.top))
     return out
 
 

@@ -87,8 +87,8 @@ def prepare(path: Path, settings: TransportSettings, release: float) -> Meteorol
         state = path.stat()
     except OSError as error:
         raise MeteorologyError(f"{path} cannot be read: {error.strerror}") from error
-    scale = np.atleast_1d(np.asarray(settings.ziscale, np.float64))
-    scaled = (*scale.tolist(), release) if np.any(scale != 1.0) else ()
+    scale = settings.hourly_ziscale()
+    scaled = (*scale, release) if any(factor != 1.0 for factor in scale) else ()
     with _lock:  # threads that start together decode once
         return _prepare(
             path.resolve(),

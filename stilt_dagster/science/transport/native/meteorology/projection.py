@@ -90,13 +90,13 @@ def map_projection(constants: Sequence[float] | NDArray[np.float64], nx: int) ->
     return there._replace(x0=sync_x - 1.0 - x, y0=sync_y - 1.0 - y)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def _distance_factor(latitude: float) -> float:
     """Return ``tan(pi/4 - latitude/2)``, the distance from the pole on a stereographic map; latitude in radians."""
     return math.cos(latitude) / (1.0 + math.sin(latitude))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def to_grid(p: MapProjection, lon: float, lat: float) -> tuple[float, float]:
     """Return the grid coordinates of a place in degrees; of one not on the grid they lie beyond it."""
     if p.kind == LATLON:
@@ -109,7 +109,7 @@ def to_grid(p: MapProjection, lon: float, lat: float) -> tuple[float, float]:
     return p.x0 + rho * math.sin(p.n * east), p.y0 - p.hemisphere * rho * math.cos(p.n * east)
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def to_lonlat(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     """Return longitude (-180 to 180) and latitude of grid coordinates, degrees."""
     if p.kind == LATLON:
@@ -123,7 +123,7 @@ def to_lonlat(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     return (p.lon0 + east / _DEGREE + 180.0) % 360.0 - 180.0, lat
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def cells_per_metre(p: MapProjection, x: float, y: float) -> tuple[float, float]:
     """Return the map's scale at a point of the grid, cells a metre along x and y.
 

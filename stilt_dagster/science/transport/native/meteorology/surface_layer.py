@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.pystilt import roughness_table
 from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
@@ -65,7 +65,7 @@ def complete_surface(fields: Fields, lon: NDArray[np.float64], lat: NDArray[np.f
     return fields
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def _fill_fluxes(fields: Fields, from_fluxes: bool) -> None:
     """Overwrite friction velocities and heat fluxes that are missing, or all of them where not *from_fluxes*."""
     nt, ny, nx = fields.ustar.shape
@@ -87,13 +87,13 @@ def _fill_fluxes(fields: Fields, from_fluxes: bool) -> None:
                 fields.ustar[t, j, i], fields.shtf[t, j, i] = ustar, heat
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def potential_temperature(temperature: float, pressure: float) -> float:
     """Return the potential temperature, K, of a temperature, K, and a pressure, hPa."""
     return float(temperature * (1000.0 / pressure) ** _KAPPA)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def moist_density(temperature: float, pressure: float, dry_density: float) -> float:
     """Return the density of air with its moisture, which the printed one is without.
 
@@ -107,7 +107,7 @@ def moist_density(temperature: float, pressure: float, dry_density: float) -> fl
     return float(100.0 * pressure / (GAS_CONSTANT * virtual))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def friction_from_stress(umof: float, vmof: float, density: float) -> float:
     """Return the friction velocity, m s-1, of a file that has stresses of the wind, N m-2, in its place (fitted).
 
@@ -118,7 +118,7 @@ def friction_from_stress(umof: float, vmof: float, density: float) -> float:
     return math.sqrt(max(abs(umof) / density, _LEAST_STRESS) + max(abs(vmof) / density, _LEAST_STRESS))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def scales_from_fluxes(ustar: float, heat_flux: float, density: float) -> tuple[float, float]:
     """Return the friction velocity, m s-1, and the temperature scale, K, of ``kbls: 1``.
 
@@ -138,7 +138,7 @@ def scales_from_fluxes(ustar: float, heat_flux: float, density: float) -> tuple[
     return ustar, theta_star
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def scales_from_profiles(
     z1: float, z2: float, speed2: float, theta1: float, theta2: float, z0: float
 ) -> tuple[float, float]:
@@ -180,13 +180,13 @@ def scales_from_profiles(
     return gradient * math.sqrt(speed2) / phi_m, gradient * dtheta / phi_h
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def stable_heat(x: float) -> float:
     """Return ``phi_h`` of Beljaars and Holtslag (1991, eq. 28 and 32) with 0.923 where neutral; *x* is ``z / L``."""
     return 0.923 * (1.0 + x * (math.sqrt(1.0 + x / 1.5) + math.exp(-0.35 * x) / 1.5 * (6.0 - 0.35 * x)))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def obukhov(ustar: float, theta_star: float, theta: float, z2: float) -> tuple[float, float]:
     """Return the Obukhov length, m, and the buoyancy flux at the ground, m2 s-3.
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.transport.native.compiled import compiled
 from stilt_dagster.science.transport.native.meteorology.fields import Fields
 from stilt_dagster.science.transport.native.meteorology.levels import GRAVITY, level_of, squeeze
@@ -45,7 +45,7 @@ _LEAST_MIXING, _MOST_MIXING, _MIXING_LENGTH, _LEAST_SHEAR, _MOST_RICHARDSON = 0.
 _SIGMA_ROUNDING = 5e-5
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: float) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, at a height within the mixed layer.
 
@@ -78,7 +78,7 @@ def hanna(z: float, h: float, ustar: float, wstar: float, length: float, z0: flo
     return sigma, 0.59 * z / sigma if height > 1.0 else 0.1 * z / (sigma * (0.55 - 0.38 * height))
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float) -> float:
     """Return the mixing coefficient above the mixed layer, m2 s-1.
 
@@ -105,7 +105,7 @@ def free_mixing(z: float, dz: float, theta: float, dtheta: float, shear2: float)
     return float(min(max(mixing, _LEAST_MIXING), _MOST_MIXING))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def column_turbulence(
     level: NDArray[np.float64],
     u: NDArray[np.float32],
@@ -155,7 +155,7 @@ def column_turbulence(
         theta_below = theta
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel()
 def fill_turbulence(
     fields: Fields,
     height: NDArray[np.float32],
@@ -188,7 +188,7 @@ def fill_turbulence(
                 )  # fmt: skip
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     """Return the first level that is not below a mixing height over :func:`squeeze`, m, but for a rounding (fitted)."""
     k = 0
@@ -197,7 +197,7 @@ def mixing_level(h: float, level: NDArray[np.float64], top: float) -> int:
     return k
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def nearest_level(height: float, level: NDArray[np.float64], near: int) -> int:
     """Return the level nearest to a height over :func:`squeeze`, m, or how many levels there are, if it is above them.
 
@@ -221,7 +221,7 @@ def nearest_level(height: float, level: NDArray[np.float64], near: int) -> int:
     return k + 1 if height - level[k] >= 0.5 * (level[k + 1] - level[k]) else k
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def turbulence_above(height: float, level: NDArray[np.float64], shrink: float) -> tuple[float, float]:
     """Return ``sigw``, m s-1, and ``tlgr``, s, at a height over :func:`squeeze` above the last level, m.
 

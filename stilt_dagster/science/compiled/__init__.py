@@ -1,0 +1,1 @@
+"""Loops that numba compiles, once for a machine."""
