@@ -244,7 +244,8 @@ def _reach(
     else:
         t, p = columns[_T], columns[_P]
         highest = (GAS_CONSTANT / GRAVITY * 0.5 * (t[1:] + t[:-1]) * np.log(p[:-1] / p[1:])).sum(axis=0)
-    reached = int(np.searchsorted(level, (highest / squeeze(zsfc, top)).max(), side="right"))
+    over = highest / (1.0 - zsfc / top)  # heights over flat land, of all columns
+    reached = int(np.searchsorted(level, over.max(), side="right"))
     count = max(3, int(np.searchsorted(level * squeeze(float(zsfc.max()), top), highest.max())) + _BEYOND)
     return count, float(level[min(reached + 1, level.size - 1)])
 
