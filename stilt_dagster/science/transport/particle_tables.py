@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stilt_dagster.science.compiled.kernel import kernel
 from stilt_dagster.science.errors import Reason, SimulationFailed
 from stilt_dagster.science.transport.particles import COLUMN_ATTRIBUTES, Particles
 
@@ -40,15 +41,30 @@ def _field(name: str, decimals: Mapping[str, int]) -> pa.DataType:
 
 def _decimal_array(values: NDArray[np.float64], kind: pa.Decimal128Type) -> pa.Array | None:
     """Return *values* as exact decimals, NaN as null; None where one has more digits than fit."""
-    scaled = np.rint(values * 10.0**kind.scale)
-    missing = np.isnan(scaled)
-    if np.any(np.abs(scaled[~missing]) >= 10.0**kind.precision):
+    words, known = np.empty((len(values), 2), np.int64), np.empty(len(values), np.bool_)
+    if not _fill_decimals(values, 10.0**kind.scale, 10.0**kind.precision, words, known):
         return None
-    units = np.where(missing, 0, scaled).astype(np.int64)
-    words = np.empty((len(units), 2), np.int64)
-    words[:, 0], words[:, 1] = units, units >> 63
-    mask = None if not missing.any() else pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
-    return pa.Array.from_buffers(kind, len(units), [mask, pa.py_buffer(words)])
+    mask = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
+    return pa.Array.from_buffers(kind, len(values), [mask, pa.py_buffer(words)])
+
+
+@kernel()
+def _fill_decimals(
+    values: NDArray[np.float64],
+    unit: float,
+    limit: float,
+    words: NDArray[np.int64],
+    known: NDArray[np.bool_],
+) -> bool:
+    """Fill in the two words of each decimal, and whether there is one; return whether all are below *limit* units."""
+    for n in range(len(values)):
+        scaled = np.rint(values[n] * unit)
+        known[n] = not np.isnan(scaled)
+        if known[n] and abs(scaled) >= limit:
+            return False
+        units = np.int64(scaled) if known[n] else np.int64(0)
+        words[n, 0], words[n, 1] = units, units >> 63
+    return True
 
 
 def to_table(receptor: str, particles: Particles) -> pa.Table:

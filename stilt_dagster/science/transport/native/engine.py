@@ -112,16 +112,18 @@ DECIMALS = {
 
 def _particles(rows: NDArray[np.float64], kept: NDArray[np.int64], settings: TransportSettings) -> Particles:
     """Return the table of what :func:`follow` filled in: the columns of ``varsiwant``, without minutes off the grid."""
-    n_minutes = rows.shape[2]
-    inside = np.arange(n_minutes) < kept[:, None]
-    number, minute = np.nonzero(inside)
+    inside: Any = np.arange(rows.shape[2]) < kept[:, None]
+    if inside.all():
+        inside = ...  # a view, where a mask would copy
+    index = np.indices(rows.shape[1:], np.int32)
+    number, minute = index[0][inside].ravel(), index[1][inside].ravel()
     columns: dict[str, NDArray[Any]] = {}
     for name in settings.varsiwant:
         column = COLUMN_NAMES.get(name, name)
         if column == "particle":
-            columns[column] = (number + 1).astype(np.int32)
+            columns[column] = number + 1
         elif column == "age":
-            columns[column] = -(minute + 1).astype(np.int32)
+            columns[column] = -1 - minute
         else:
-            columns[column] = np.round(rows[COLUMNS.index(column)][inside], DECIMALS[column])
+            columns[column] = np.round(rows[COLUMNS.index(column)][inside].ravel(), DECIMALS[column])
     return Particles(columns, {name: DECIMALS[name] for name in columns if name in DECIMALS})
