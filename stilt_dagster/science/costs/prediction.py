@@ -19,7 +19,7 @@ from stilt_dagster.science.scenes.receptors import SHARDS
 from stilt_dagster.science.scenes.spec import Scene
 
 #: CPU of a receptor, s: to start, of an hour of meteorology, of a particle-hour in the engine and in what reads it.
-_CPU = {"hysplit": (0.07, 0.002, 0.00222), "native": (0.02, 0.0, 0.0003)}
+_CPU = {"hysplit": (0.07, 0.002, 0.00222), "native": (0.02, 0.0, 0.0001)}
 #: CPU of a pair of part files, s.
 _FILE_CPU = 0.08
 #: CPU of all else, s: Python, Dagster, the aggregate, the jacobian.

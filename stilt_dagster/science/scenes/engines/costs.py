@@ -5,7 +5,7 @@ from __future__ import annotations
 from stilt_dagster.science.scenes.engines.check import CHECK_RUNS
 
 #: CPU seconds to start, and a particle-hour: of hycs_std v5.1.0 as measured, and of the native engine.
-_CPU = {"hysplit": (0.15, 0.002), "native": (0.02, 0.0001)}
+_CPU = {"hysplit": (0.15, 0.002), "native": (0.02, 0.00008)}
 
 
 def simulation_cpu(engine: str, numpar: int, n_hours: int) -> float:
