@@ -10,10 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from stilt_dagster.science.outcomes import Outcome
+from typing import Any, ClassVar, Protocol
 
 #: Largest bias of row sums, and largest mean distance of footprints over that of hycs_std to itself, of an engine that
 #: agrees; each may be exceeded by so many standard errors.
@@ -44,6 +41,18 @@ class ReceptorCheck:
     distances: tuple[float, ...] = ()
     reference: str = ""
     reason: str = ""
+
+
+class Checked(Protocol):
+    """How a receptor ended, as far as it tells of an engine."""
+
+    @property
+    def receptor(self) -> str:
+        """The receptor's id."""
+
+    @property
+    def check(self) -> ReceptorCheck | None:
+        """How the engine compares there; None if it was not to be checked."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Agreement:
     _WORST: ClassVar[int] = 5
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Agreement:
+    def of(cls, outcomes: Iterable[Checked]) -> Agreement:
         """Add up receptors; those that were not to be checked count nothing."""
         return cls.sum(cls._at(o.receptor, o.check) for o in outcomes if o.check is not None)
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from stilt_dagster.science.scenes.transport_settings import TransportSettings
+from typing import Any, Protocol
 
 #: Version of the native engine, which is part of what makes its particles: raised when they come out otherwise.
 NATIVE_VERSION = "native 1"
@@ -77,24 +74,35 @@ KNOWN_VALUES: dict[str, tuple[Any, ...]] = {
 VARIABLES = frozenset({"time", "indx", "long", "lati", "zagl", "foot", "mlht", "dens", "samt", "sigw", "tlgr", "zsfc"})
 
 
-def _unknown_variables(settings: TransportSettings) -> str:
+class Settings(Protocol):
+    """What is asked of transport's settings by name; others are looked up in the tables."""
+
+    experimental: bool
+    seed: int | str
+    varsiwant: list[str]
+    numpar: int
+    maxpar: int | None
+    kmixd: int
+
+
+def _unknown_variables(settings: Settings) -> str:
     unknown = [name for name in settings.varsiwant if name not in VARIABLES]
     return f"varsiwant {', '.join(unknown)}" if unknown else ""
 
 
-def _too_few_kept(settings: TransportSettings) -> str:
+def _too_few_kept(settings: Settings) -> str:
     """Refuse a ``maxpar`` that would cut off particles; one that does not has no meaning."""
     return f"maxpar below numpar ({settings.maxpar})" if (settings.maxpar or inf) < settings.numpar else ""
 
 
-def _mixing_height(settings: TransportSettings) -> str:
+def _mixing_height(settings: Settings) -> str:
     """Refuse sources of mixing heights that the user's guide does not name; from 10 on it is the height itself."""
     known = settings.kmixd in (0, 1, 2, 3) or settings.kmixd >= 10
     return "" if known else f"kmixd {settings.kmixd} (it knows 0, 1, 2, 3, and a height of 10 m or more)"
 
 
-def _at_least(name: str, least: float) -> Callable[[TransportSettings], str]:
-    def refused(settings: TransportSettings) -> str:
+def _at_least(name: str, least: float) -> Callable[[Settings], str]:
+    def refused(settings: Settings) -> str:
         value = getattr(settings, name)
         return "" if least <= value < inf else f"{name} {value} (it knows {least:g} or more)"
 
@@ -102,7 +110,7 @@ def _at_least(name: str, least: float) -> Callable[[TransportSettings], str]:
 
 
 #: Settings of which some values are refused: each gives what is, empty if nothing. Steps of no time have no end.
-CONDITIONS: dict[str, Callable[[TransportSettings], str]] = {
+CONDITIONS: dict[str, Callable[[Settings], str]] = {
     "varsiwant": _unknown_variables,
     "maxpar": _too_few_kept,
     "kmixd": _mixing_height,
@@ -112,7 +120,7 @@ CONDITIONS: dict[str, Callable[[TransportSettings], str]] = {
 }
 
 
-def require_known(settings: TransportSettings) -> None:
+def require_known(settings: Settings) -> None:
     """Refuse settings with which the native engine cannot simulate.
 
     Raises
@@ -129,7 +137,7 @@ def require_known(settings: TransportSettings) -> None:
         raise ValueError(f"engine native does not know {'; '.join(unknown)}: engine: hysplit has it")
 
 
-def _unknown(settings: TransportSettings) -> Iterator[str]:
+def _unknown(settings: Settings) -> Iterator[str]:
     """Yield what of the settings the engine does not know, each with what it knows instead."""
     for name, values in KNOWN_VALUES.items():
         value = getattr(settings, name)
