@@ -32,12 +32,6 @@ FIRST, LAST = 1.0, 3.0
 
 
 @compiled
-def height_above_ground(level_height: float, terrain: float, z_top: float) -> float:
-    """Return the height above ground of a level height; m."""
-    return level_height * (1.0 - terrain / z_top)
-
-
-@compiled
 def level_number(wind: MeanWind, z: float) -> tuple[int, float]:
     """Return the level below a level height, from 0, and how far it is to the next: 0 to 1, a share of a number."""
     k = (math.sqrt(wind.b * wind.b - 4.0 * wind.a * (wind.c - z)) - wind.b) / (2.0 * wind.a) - 1.0

@@ -68,13 +68,6 @@ class Layer(NamedTuple):
 
 
 @compiled
-def mixing_height_at(met: Meteorology, here: Place) -> float:
-    """Return the mixing height of the nearest grid point, linear in time, m."""
-    before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]
-    return float(before + here.share * (after - before))
-
-
-@compiled
 def column_at(met: Meteorology, here: Place, shrink: float) -> Column:
     """Return the column of a place over terrain of a :func:`~.meteorology.levels.squeeze`."""
     before, after = met.height[here.step, here.j, here.i], met.height[here.step + 1, here.j, here.i]

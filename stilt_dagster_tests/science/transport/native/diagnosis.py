@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.native.advection import place_at, surface_at, time_step
-from stilt_dagster.science.transport.native.columns import column_at, layer, layer_at, mixing_height_at, value_at
+from stilt_dagster.science.transport.native.columns import column_at, layer, layer_at, value_at
 from stilt_dagster.science.transport.native.dispersion import flux_depth
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
 from stilt_dagster.science.transport.native.meteorology.levels import squeeze
@@ -68,7 +68,7 @@ def _diagnose(
         out[5, n], out[6, n] = air.sigma_w, air.timescale
         # A minute's first half is in the air of its beginning, which back in time is later.
         start = place_at(met.wind, time_step(met.wind.times, times[n] + 1.0), x, y)
-        before = mixing_height_at(met, start)
+        before = column_at(met, start, shrink).height
         depth0, depth1 = flux_depth(veght, before), flux_depth(veght, column.height)
         out[7, n] = footprint_at(level, met.dens, start, shrink, depth0, 30.0, density)
         out[7, n] += footprint_at(level, met.second_half_dens, here, shrink, depth1, 30.0, density)

@@ -16,6 +16,7 @@ from stilt_dagster.science.scenes.transport_settings import TransportSettings
 from stilt_dagster.science.transport.hysplit import Hysplit
 from stilt_dagster.science.transport.native import advection
 from stilt_dagster.science.transport.native.meteorology.fields import read_fields
+from stilt_dagster.science.transport.native.meteorology.levels import squeeze
 from stilt_dagster.science.transport.native.meteorology.mean_wind import MeanWind, mean_wind
 from stilt_dagster.science.transport.native.meteorology.projection import (
     MapProjection,
@@ -53,7 +54,7 @@ def follow(
         x, y, z = advection.advect(wind, here, then, x, y, z, -1.0)
         track[i, 0], track[i, 1] = to_lonlat(projection, x, y)
         ground = advection.surface_at(terrain, advection.place_at(wind, then, x, y))
-        track[i, 2] = advection.height_above_ground(z, ground, top)
+        track[i, 2] = z * squeeze(ground, top)
     return track
 
 
